@@ -1,0 +1,407 @@
+"""The study's settings: Hydra composes `conf/`, frozen dataclasses check it, and everything inside the package sees only those."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from loupe.errors import LoupeError
+
+
+@dataclass(frozen=True)
+class Image:
+    size: int  # px, square
+    patch: int  # px
+
+
+@dataclass(frozen=True)
+class FacesCounts:
+    pretrain_subjects: int
+    train_subjects: int
+    val_subjects: int
+    test_subjects: int
+    stills_per_subject: int
+    clip_subjects: int
+    frames_per_clip_subject: int
+    micro_subjects: int
+    micro_clips: int
+    none_clips: int
+    macro_clips: int
+    macro_stride: int
+
+
+@dataclass(frozen=True)
+class EncoderSize:
+    width: int
+    depth: int
+    heads: int
+
+
+@dataclass(frozen=True)
+class MaeSchedule:
+    epochs: int
+    batch: int
+    base_lr: float  # per 256 images
+    warmup_epochs: int
+    decoder_width: int
+    decoder_depth: int
+    decoder_heads: int
+    checkpoint_seconds: float
+
+
+@dataclass(frozen=True)
+class FinetuneSchedule:
+    batch: int
+    epochs: int
+    min_steps: int
+    max_steps: int
+    lr_mae: float
+    lr_scratch: float
+    checkpoint_seconds: float
+
+
+@dataclass(frozen=True)
+class MicronSchedule:
+    epochs: int
+    batch: int
+    base_lr: float  # per 256 pairs
+    warmup_epochs: int
+    encoder_depth: int
+    decoder_depth: int
+    checkpoint_seconds: float
+
+
+@dataclass(frozen=True)
+class MicroHead:
+    steps: int
+    lr: float
+    weight_decay: float
+
+
+@dataclass(frozen=True)
+class Statistics:
+    resamples: int
+
+
+@dataclass(frozen=True)
+class Scale:
+    name: str
+    device: str  # cpu | cuda | mps | auto
+    precision: str  # fp32 | bf16
+    threads: int
+    workers: int
+    seeds: list[int]
+    image: Image
+    faces: FacesCounts
+    encoder: EncoderSize
+    mae: MaeSchedule
+    finetune: FinetuneSchedule
+    micron: MicronSchedule
+    micro_head: MicroHead
+    statistics: Statistics
+
+
+@dataclass(frozen=True)
+class Folder:
+    root: str
+    csv: str | None
+    subject_pattern: str
+    crop: list[float]
+    val_share: float
+    test_share: float
+
+
+@dataclass(frozen=True)
+class Data:
+    source: str  # generated | folder
+    seed: int
+    nuisance: int
+    folder: Folder | None
+
+
+@dataclass(frozen=True)
+class View:
+    name: str
+    jitter: float
+    nose: bool
+
+
+@dataclass(frozen=True)
+class MaeFace:
+    mask_ratio: float
+    norm_pix: bool
+    betas: list[float]
+    weight_decay: float
+    clip: float
+    shift: int
+
+
+@dataclass(frozen=True)
+class DualView:
+    fuse_at_share: float
+    fusion_depth: int
+    share_low: bool
+    self_attention: bool
+    local_attention: bool
+    importance: bool
+    skip: bool
+    drop_path: float
+    layer_decay: float
+    betas: list[float]
+    weight_decay: float
+    label_smoothing: float
+    clip: float
+    shift: int
+    brightness: float
+    warmup_share: float
+
+
+@dataclass(frozen=True)
+class MicronBertSettings:
+    swap_ratio: float
+    swap_block: int
+    dma: str
+    poi: bool
+    agreement: str
+    beta: float
+    scale: str
+    layout: str
+    norm_pix: bool
+    betas: list[float]
+    weight_decay: float
+    clip: float
+    crop_scale: float
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train a still classifier. `view: default` is the study's ipsilateral view."""
+
+    name: str
+    variant: str
+    view: str = "default"
+    init: str = "mae"  # mae | scratch
+    attention: bool = True
+    depth_matched: bool = False
+
+
+@dataclass(frozen=True)
+class MicronArm:
+    name: str
+    dma: str
+    poi: bool
+    pretrained: bool
+
+
+@dataclass(frozen=True)
+class DualViewExperiment:
+    fraction: float
+    arms: list[Arm]
+
+
+@dataclass(frozen=True)
+class MicroExperiment:
+    methods: list[str]
+    svm_c: float
+    flow_grid: int
+
+
+@dataclass(frozen=True)
+class AblationExperiment:
+    fraction: float
+    arms: list[Arm]
+    micro: list[MicronArm]
+
+
+@dataclass(frozen=True)
+class LowLabelExperiment:
+    fractions: list[float]
+    arms: list[Arm]
+    hog_c: list[float]
+
+
+@dataclass(frozen=True)
+class Experiments:
+    dual_view: DualViewExperiment
+    micro_expressions: MicroExperiment
+    ablations: AblationExperiment
+    low_label: LowLabelExperiment
+
+
+@dataclass(frozen=True)
+class Config:
+    scale: Scale
+    data: Data
+    view: View
+    mae_face: MaeFace
+    dual_view: DualView
+    micron_bert: MicronBertSettings
+    experiments: Experiments
+    overrides: tuple[str, ...] = field(default=())
+
+
+_CHOICES = {
+    "scale.device": ("cpu", "cuda", "mps", "auto"),
+    "scale.precision": ("fp32", "bf16"),
+    "data.source": ("generated", "folder"),
+    "data.nuisance": (0, 1, 2),
+    "micron_bert.dma": ("diagonal", "full", "off"),
+    "micron_bert.agreement": ("mse", "dino"),
+    "micron_bert.scale": ("normalised", "literal"),
+    "micron_bert.layout": ("paper", "released"),
+}
+_POSITIVE = (
+    "scale.threads scale.workers scale.image.size scale.image.patch scale.encoder.width scale.encoder.depth scale.encoder.heads "
+    "scale.mae.epochs scale.mae.batch scale.mae.base_lr scale.finetune.batch scale.finetune.min_steps scale.micron.epochs "
+    "scale.micron.batch scale.micron.base_lr scale.micro_head.steps scale.statistics.resamples"
+).split()
+
+
+def find_root() -> Path:
+    """Nearest folder at or above the current one that holds `dvc.yaml` and `conf/`.
+
+    Never derived from the package's own file: a second clone or a scratch copy must run its own checkout.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "dvc.yaml").is_file() and (folder / "conf").is_dir():
+            return folder
+    raise LoupeError(f"{here} is not inside a Loupe checkout (no dvc.yaml and conf/ here or above): change into the project folder first.")
+
+
+def study_settings(root: Path) -> dict[str, str]:
+    """What conf/study.yaml says: `scale`, `data`, `raw`."""
+    path = root / "conf" / "study.yaml"
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise LoupeError(f"conf/study.yaml cannot be read ({error}): restore it with `git checkout conf/study.yaml`.") from error
+    if not isinstance(found, dict) or set(found) != {"scale", "data", "raw"}:
+        raise LoupeError("conf/study.yaml must hold exactly the keys scale, data and raw: restore it with `git checkout conf/study.yaml`.")
+    return found
+
+
+def load(overrides: list[str] | tuple[str, ...] = (), root: Path | None = None) -> Config:
+    """Compose `conf/` with `overrides` (Hydra syntax, e.g. "scale=smoke", "mae_face.mask_ratio=0.5") and check every key, type and value.
+
+    Raises LoupeError with the offending key for unknown keys, wrong types and values outside their choices.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    root = root or find_root()
+    settings = study_settings(root)
+    chosen = [f"scale={settings['scale']}", f"data={settings['data']}"]
+    if settings["data"] == "folder":
+        chosen.append(f"data.folder.root={settings['raw']}")
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(root / "conf"), version_base="1.3"):
+            composed = compose("config", overrides=[*chosen, *overrides])
+        plain = OmegaConf.to_container(composed, resolve=True)
+        config = _build(Config, plain, "")
+    except HydraException as error:
+        raise LoupeError(f"The configuration does not compose: {_first_line(error)} Check the override or the file in conf/.") from error
+    except OmegaConfBaseException as error:
+        raise LoupeError(f"The configuration is not valid: {_first_line(error)} Check the override or the file in conf/.") from error
+    _check_values(config)
+    return Config(**{**config.__dict__, "overrides": tuple(overrides)})
+
+
+def _first_line(error: Exception) -> str:
+    text = " ".join(line.strip() for line in str(error).splitlines() if line.strip() and "set HYDRA_FULL_ERROR" not in line)
+    return text if text.endswith(".") else f"{text}."
+
+
+def _build(kind: Any, value: Any, key: str) -> Any:
+    """Build the dataclass `kind` from plain containers; an unknown, missing or mistyped key is an error that names it."""
+    import dataclasses
+    import types
+    import typing
+
+    origin = typing.get_origin(kind)
+    if origin in (types.UnionType, typing.Union):
+        options = [option for option in typing.get_args(kind) if option is not type(None)]
+        return None if value is None else _build(options[0], value, key)
+    if origin in (list, tuple):
+        if not isinstance(value, list):
+            raise LoupeError(f"conf key {key} must be a list, not {value!r}: mend it in conf/ or in the override.")
+        inner = typing.get_args(kind)[0]
+        return [_build(inner, item, f"{key}[{index}]") for index, item in enumerate(value)]
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise LoupeError(f"conf key {key or 'config'} must be a group of keys, not {value!r}: mend it in conf/ or in the override.")
+        hints = typing.get_type_hints(kind)
+        known = {f.name: f for f in dataclasses.fields(kind) if f.name != "overrides"}
+        for name in value:
+            if name not in known:
+                raise LoupeError(f"Unknown conf key {_join(key, name)}: known keys there are {', '.join(known)}.")
+        built = {}
+        for name, spec in known.items():
+            if name in value:
+                built[name] = _build(hints[name], value[name], _join(key, name))
+            elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
+                raise LoupeError(f"conf key {_join(key, name)} is missing: add it to its file in conf/.")
+        return kind(**built)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind in (int, float) and isinstance(value, bool)):
+        raise LoupeError(f"conf key {key} must be {kind.__name__}, not {value!r}: mend it in conf/ or in the override.")
+    return value
+
+
+def _join(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name
+
+
+def _lookup(config: Config, key: str) -> Any:
+    value: Any = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _check_values(config: Config) -> None:
+    for key, allowed in _CHOICES.items():
+        if _lookup(config, key) not in allowed:
+            raise LoupeError(f"conf key {key} is {_lookup(config, key)!r}, but must be one of {', '.join(map(str, allowed))}.")
+    for key in _POSITIVE:
+        if not _lookup(config, key) > 0:
+            raise LoupeError(f"conf key {key} is {_lookup(config, key)!r}, but must be above 0.")
+    for name, count in vars(config.scale.faces).items():
+        if count < 0:
+            raise LoupeError(f"conf key scale.faces.{name} is {count}, but a count cannot be negative.")
+    image = config.scale.image
+    if image.size % image.patch:
+        raise LoupeError(f"conf key scale.image.size ({image.size}) must be a multiple of scale.image.patch ({image.patch}).")
+    if not 0 < config.mae_face.mask_ratio < 1:
+        raise LoupeError(f"conf key mae_face.mask_ratio is {config.mae_face.mask_ratio}, but must lie between 0 and 1.")
+    if not 0 <= config.micron_bert.swap_ratio <= 1:
+        raise LoupeError(f"conf key micron_bert.swap_ratio is {config.micron_bert.swap_ratio}, but must lie in 0..1.")
+    if config.scale.encoder.width % config.scale.encoder.heads or config.scale.encoder.width % 4:
+        raise LoupeError("conf key scale.encoder.width must be a multiple of scale.encoder.heads and of 4 (sin-cos positions).")
+    if not config.scale.seeds:
+        raise LoupeError("conf key scale.seeds is empty, but at least one seed is needed.")
+    if config.data.source == "folder" and config.data.folder is None:
+        raise LoupeError("conf key data.folder is empty, but data.source is folder: see conf/data/folder.yaml.")
+
+
+def write_study_settings(root: Path, **changes: str) -> dict[str, str]:
+    """Change keys of conf/study.yaml and keep its comments."""
+    settings = {**study_settings(root), **changes}
+    path = root / "conf" / "study.yaml"
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        name = line.split(":")[0]
+        lines.append(f"{name}: {settings[name]}" if name in settings and not line.startswith("#") else line)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+    return settings
