@@ -1,0 +1,54 @@
+"""Augmentation as batched tensor operations. Frames or views of one sample share their draw; randomness comes in from outside."""
+
+from __future__ import annotations
+
+import torch
+
+MEAN, STD = 0.5, 0.25  # of pixels in 0..1; one constant for every set, so that features of different sets compare
+
+
+def to_float(images_BHWC: torch.Tensor) -> torch.Tensor:
+    """uint8 (B, H, W, 3) -> normalised float32 (B, 3, H, W)."""
+    return ((images_BHWC.permute(0, 3, 1, 2).float() / 255) - MEAN) / STD
+
+
+def to_uint8(images_BCHW: torch.Tensor) -> torch.Tensor:
+    """Inverse of `to_float`, clipped to 0..255."""
+    return (((images_BCHW * STD + MEAN).clamp(0, 1)) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def flip_and_shift(images: list[torch.Tensor], max_shift: int, generator: torch.Generator) -> list[torch.Tensor]:
+    """Mirror half of the samples and shift each by up to `max_shift` px, repeating the border.
+
+    images: tensors (B, H, W, 3), uint8, the views or frames of the same B samples: all get the same draw.
+    """
+    first = images[0]
+    batch, height, width = first.shape[:3]
+    flip = torch.rand(batch, generator=generator) < 0.5
+    shift = torch.randint(-max_shift, max_shift + 1, (2, batch), generator=generator)
+    rows = (torch.arange(height) + shift[0][:, None]).clamp(0, height - 1)
+    columns = (torch.arange(width) + shift[1][:, None]).clamp(0, width - 1)
+    columns = torch.where(flip[:, None], columns.flip(1), columns)
+    rows, columns = rows.to(first.device), columns.to(first.device)
+    index = torch.arange(batch, device=first.device)[:, None, None]
+    return [tensor[index, rows[:, :, None], columns[:, None, :]] for tensor in images]
+
+
+def brightness_and_contrast(images: list[torch.Tensor], amount: float, generator: torch.Generator) -> list[torch.Tensor]:
+    """Scale contrast and brightness of normalised (B, 3, H, W) tensors by up to ±`amount`; views of a sample share the draw."""
+    device, batch = images[0].device, len(images[0])
+    contrast, brightness = (torch.rand(2, batch, 1, 1, 1, generator=generator) * 2 - 1) * amount
+    contrast, brightness = contrast.to(device), brightness.to(device)
+    return [tensor * (1 + contrast) + brightness / STD for tensor in images]
+
+
+def random_crop_resized(images_BCHW: torch.Tensor, smallest_side: float, generator: torch.Generator) -> torch.Tensor:
+    """Random square crop with side share U(smallest_side, 1) of normalised images, resized back bilinearly (I_{t+d/c} of Micron-BERT)."""
+    batch = len(images_BCHW)
+    side = smallest_side + (1 - smallest_side) * torch.rand(batch, generator=generator)
+    centre = (torch.rand(2, batch, generator=generator) * 2 - 1) * (1 - side)
+    theta = torch.zeros(batch, 2, 3)
+    theta[:, 0, 0], theta[:, 1, 1] = side, side
+    theta[:, 0, 2], theta[:, 1, 2] = centre[0], centre[1]
+    grid = torch.nn.functional.affine_grid(theta.to(images_BCHW), list(images_BCHW.shape), align_corners=False)
+    return torch.nn.functional.grid_sample(images_BCHW, grid, mode="bilinear", padding_mode="border", align_corners=False)
