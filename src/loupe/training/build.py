@@ -1,0 +1,82 @@
+"""Models built from the study's settings: the one place where settings and model constructors meet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from loupe.config import Arm, Config
+from loupe.models.dual_view import DualViewClassifier
+from loupe.models.mae import MaskedAutoencoder
+from loupe.models.micron_bert import MicronBert
+from loupe.models.vit import Encoder
+from loupe.training.checkpoint import load_weights
+
+
+def build_encoder(config: Config, depth: int | None = None, drop_path: float = 0.0) -> Encoder:
+    """The encoder of the active scale, freshly initialised from torch's random stream."""
+    image, size = config.scale.image, config.scale.encoder
+    return Encoder(
+        image_size=image.size,
+        patch_size=image.patch,
+        width=size.width,
+        depth=depth or size.depth,
+        heads=size.heads,
+        drop_path=drop_path,
+    )
+
+
+def build_mae(config: Config) -> MaskedAutoencoder:
+    schedule = config.scale.mae
+    return MaskedAutoencoder(
+        build_encoder(config),
+        decoder_width=schedule.decoder_width,
+        decoder_depth=schedule.decoder_depth,
+        decoder_heads=schedule.decoder_heads,
+        mask_ratio=config.mae_face.mask_ratio,
+        norm_pix=config.mae_face.norm_pix,
+    )
+
+
+def build_classifier(config: Config, arm: Arm, classes: int, seed: int, encoder_weights: Path) -> DualViewClassifier:
+    """The classifier of one arm. The seed draws what pre-training did not make (head, fusion; for `scratch` the encoder, too)."""
+    torch.manual_seed(seed)
+    settings = config.dual_view
+    encoder = build_encoder(config, drop_path=settings.drop_path)
+    if arm.init == "mae":
+        load_weights(encoder_weights, encoder)
+    return DualViewClassifier(
+        encoder,
+        classes=classes,
+        variant=arm.variant,
+        fuse_at=max(1, round(settings.fuse_at_share * config.scale.encoder.depth)),
+        fusion_depth=settings.fusion_depth,
+        share_low=settings.share_low,
+        attention=arm.attention,
+        self_attention=settings.self_attention,
+        local_attention=settings.local_attention,
+        importance=settings.importance,
+        skip=settings.skip,
+        depth_matched=arm.depth_matched,
+    )
+
+
+def build_micron_bert(config: Config, seed: int, dma: str | None = None, poi: bool | None = None) -> MicronBert:
+    """Micron-BERT of the active scale; `dma` and `poi` override the settings for ablations."""
+    torch.manual_seed(seed)
+    settings, schedule = config.micron_bert, config.scale.micron
+    return MicronBert(
+        build_encoder(config, depth=schedule.encoder_depth),
+        decoder_depth=schedule.decoder_depth,
+        decoder_heads=config.scale.encoder.heads,
+        swap_ratio=settings.swap_ratio,
+        swap_block=settings.swap_block,
+        dma=dma or settings.dma,
+        poi=settings.poi if poi is None else poi,
+        agreement=settings.agreement,
+        beta=settings.beta,
+        scale=settings.scale,
+        layout=settings.layout,
+        norm_pix=settings.norm_pix,
+    )

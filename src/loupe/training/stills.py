@@ -1,0 +1,138 @@
+"""Fine-tuning on labelled stills: one arm, one label budget, one seed -> predictions on validation and test people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn import functional
+
+from loupe.config import Arm, Config
+from loupe.data.augment import brightness_and_contrast, flip_and_shift, to_float
+from loupe.data.store import Store
+from loupe.data.views import make_view
+from loupe.models.dual_view import DualViewClassifier
+from loupe.training.build import build_classifier
+from loupe.training.loop import Recipe, fit, prepare_torch, resolve_device
+from loupe.training.schedules import warmup_cosine
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Labelled stills and the ipsilateral views made of them, row by row."""
+
+    store: Store
+    views: dict[str, np.ndarray]
+
+    def rows_of(self, split: str) -> np.ndarray:
+        return np.flatnonzero((self.store.manifest["split"] == split).to_numpy())
+
+
+def with_views(store: Store, config: Config, arms: list[Arm]) -> Labelled:
+    """Make each view that `arms` need, once, with the study's seed (a detector's jitter does not depend on the run's seed)."""
+    names = {view_name(arm, config) for arm in arms if arm.variant != "single"}
+    views = {
+        name: make_view(
+            name,
+            np.asarray(store.images),
+            store.subjects,
+            jitter=config.view.jitter,
+            nose=config.view.nose,
+            generator=np.random.default_rng([config.data.seed, 77]),
+        )
+        for name in sorted(names)
+    }
+    return Labelled(Store(np.ascontiguousarray(store.images), store.manifest), views)
+
+
+def view_name(arm: Arm, config: Config) -> str:
+    return config.view.name if arm.view == "default" else arm.view
+
+
+def finetune(
+    config: Config, arm: Arm, data: Labelled, rows: np.ndarray, seed: int, encoder_weights: Path, checkpoints: Path
+) -> tuple[DualViewClassifier, list[dict[str, float]]]:
+    """Train one classifier on the training rows `rows`. The number of steps is fixed beforehand by the label budget; nothing is selected."""
+    prepare_torch(config.scale.threads)
+    settings, schedule = config.dual_view, config.scale.finetune
+    device = resolve_device(config.scale.device)
+    model = build_classifier(config, arm, len(data.store.class_names), seed, encoder_weights)
+    tensors = [torch.from_numpy(data.store.images[rows]).to(device)]
+    if arm.variant != "single":
+        tensors.append(torch.from_numpy(data.views[view_name(arm, config)][rows]).to(device))
+    labels = torch.from_numpy(data.store.labels[rows]).to(device)
+    shift = round(settings.shift * config.scale.image.size / 64)
+
+    def loss_of(module, batch, generator):
+        batch = batch.to(device)
+        views = flip_and_shift([tensor[batch] for tensor in tensors], shift, generator)
+        views = brightness_and_contrast([to_float(view) for view in views], settings.brightness, generator)
+        return {"loss": functional.cross_entropy(module(*views), labels[batch], label_smoothing=settings.label_smoothing)}
+
+    batch = min(schedule.batch, len(rows))
+    steps = int(np.clip(schedule.epochs * len(rows) // batch, schedule.min_steps, schedule.max_steps))
+    pretrained = arm.init == "mae"
+    recipe = Recipe(
+        lr=warmup_cosine(steps, max(1, round(settings.warmup_share * steps)), schedule.lr_mae if pretrained else schedule.lr_scratch),
+        batch=batch,
+        betas=tuple(settings.betas),
+        weight_decay=settings.weight_decay,
+        clip=settings.clip,
+        seed=seed,
+        device=device,
+        precision=config.scale.precision,
+        checkpoint_seconds=schedule.checkpoint_seconds,
+        layer_decay=settings.layer_decay if pretrained else 1.0,
+    )
+    history = fit(model, loss_of, len(rows), recipe, checkpoints, f"{arm.name}, {len(rows)} labels, seed {seed}")
+    return model.eval(), history
+
+
+@torch.inference_mode()
+def predict(model: DualViewClassifier, config: Config, arm: Arm, data: Labelled, rows: np.ndarray) -> np.ndarray:
+    """Class probabilities (len(rows), C) float32."""
+    device = next(model.parameters()).device
+    parts = []
+    for start in range(0, len(rows), 256):
+        chosen = rows[start : start + 256]
+        views = [data.store.images[chosen]]
+        if arm.variant != "single":
+            views.append(data.views[view_name(arm, config)][chosen])
+        tensors = [to_float(torch.from_numpy(view).to(device)) for view in views]
+        parts.append(model(*tensors).float().softmax(-1).cpu().numpy())
+    return np.concatenate(parts)
+
+
+def prediction_table(task: str, arm: str, fraction: float, seed: int, rows: pd.DataFrame, probabilities: np.ndarray, fold: str = "") -> pd.DataFrame:
+    """Predictions in the study's one schema. `rows`: manifest rows; `probabilities`: (len(rows), C)."""
+    table = pd.DataFrame(
+        {
+            "task": task,
+            "arm": arm,
+            "fraction": float(fraction),
+            "seed": int(seed),
+            "fold": fold,
+            "split": rows["split"].to_numpy(),
+            "sample": rows["sample"].to_numpy(),
+            "subject": rows["subject"].to_numpy(),
+            "clip": rows["clip"].to_numpy(),
+            "label": rows["label"].to_numpy(),
+            "pred": probabilities.argmax(1),
+        }
+    )
+    for column in range(probabilities.shape[1]):
+        table[f"p{column}"] = probabilities[:, column].astype(np.float32)
+    return table
+
+
+def run_cell(
+    config: Config, arm: Arm, fraction: float, seed: int, data: Labelled, rows: np.ndarray, encoder_weights: Path, checkpoints: Path
+) -> pd.DataFrame:
+    """One cell of a grid: fine-tune, then predict validation and test rows."""
+    model, _ = finetune(config, arm, data, rows, seed, encoder_weights, checkpoints)
+    chosen = np.concatenate([data.rows_of("val"), data.rows_of("test")])
+    probabilities = predict(model, config, arm, data, chosen)
+    return prediction_table("stills", arm.name, fraction, seed, data.store.manifest.iloc[chosen], probabilities)
