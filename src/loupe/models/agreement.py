@@ -1,0 +1,71 @@
+"""Contextual agreement of Micron-BERT: the contextual token of a frame agrees with that of a crop of it (arXiv 2304.03195).
+
+The paper prints two forms: H(p_ct, p_ct_crop), a cross-entropy as in DINO (arXiv 2104.14294), in its PoI section, and the mean
+squared error of Eq. 15 in its loss section. The released code has DINO. Both are here.
+
+Nothing in this file talks to other processes inside a forward pass, so DDP and torch.compile are safe; the one collective, in
+`update_centre`, is guarded by `dist.is_initialized()`.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def mse_agreement(ct: Tensor, ct_crop: Tensor) -> Tensor:
+    """Eq. 15: L_agg = MSE(ct_{t+d}, ct_{t+d/crop}), no gradient into the crop's token. Both (B, D); returns ()."""
+    return F.mse_loss(ct.float(), ct_crop.detach().float())
+
+
+def dino_agreement(student: Tensor, teacher: Tensor, centre: Tensor, student_temp: float, teacher_temp: float | Tensor) -> Tensor:
+    """H(p_ct, p_ct_crop): cross-entropy of the student's distribution under the teacher's, centred and sharpened (DINO, Eq. 1-3).
+
+    student, teacher: logits (B, K); centre (K). No gradient into the teacher. Returns ().
+    """
+    target = ((teacher.detach().float() - centre) / teacher_temp).softmax(dim=-1)
+    return -(target * (student.float() / student_temp).log_softmax(dim=-1)).sum(dim=-1).mean()
+
+
+@torch.no_grad()
+def update_centre(centre: Tensor, teacher: Tensor, momentum: float) -> None:
+    """centre <- m centre + (1 - m) mean of the teacher's logits (B, K) over the batch and over all processes; in place (DINO, Eq. 4)."""
+    mean = teacher.detach().float().mean(dim=0)
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(mean)
+        mean /= dist.get_world_size()
+    centre.lerp_(mean, 1 - momentum)
+
+
+@torch.no_grad()
+def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
+    """teacher <- m teacher + (1 - m) student, parameter by parameter; in place."""
+    torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - momentum)
+
+
+class DinoHead(nn.Module):
+    """DINO's projection: three linear layers with GELU, L2 normalisation, and a last layer of unit rows (B, D) -> (B, K).
+
+    The released code writes the last layer as a weight-normed Linear with its gain frozen at 1; dividing each row by its own length
+    is the same map with one tensor fewer.
+    """
+
+    def __init__(self, width: int, *, hidden: int = 2048, bottleneck: int = 256, out: int = 128) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(
+            nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, bottleneck)
+        )  # fmt: skip
+        self.last = nn.Parameter(torch.empty(out, bottleneck))
+        self.init_weights()
+
+    def init_weights(self, generator: torch.Generator | None = None) -> None:
+        for part in self.mlp:
+            if isinstance(part, nn.Linear):
+                nn.init.trunc_normal_(part.weight, std=0.02, generator=generator)
+                nn.init.zeros_(part.bias)
+        nn.init.normal_(self.last, generator=generator)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return F.linear(F.normalize(self.mlp(tokens), dim=-1), F.normalize(self.last, dim=-1))

@@ -1,0 +1,163 @@
+"""The dual-view classifier of Emotic MAE and its Fusion Attention (arXiv 2403.13039).
+
+An auxiliary *ipsilateral* view of the same face guides the *examined* view, the one being classified: both pass the low blocks,
+Fusion Attention mixes them, the high blocks see the fused tokens. No code was released and the text numbers no equation we could
+read, so the formulas below are Loupe's, labelled F1 to F6 in the order of use:
+
+    F1  u = LN x, v = LN y                      x, y (B, L, D): patch tokens of the two views after block k + a learnt view embedding
+    F2  S = MHA(q = u, kv = [u; v])             self-attention over both views
+    F3  N = MHA(q = u, kv = [u; v] nearby)      local attention: the 3 x 3 neighbours in both views, 18 keys, fewer at the border
+    F4  g = L softmax_L(MLP([u; v]))            importance of a patch, mean 1: the map that is reported
+    F5  F = x + gamma MLP([S; g N])             gamma (D) starts at .1: the skip keeps the examined view
+    F6  logits = Linear(LN(mean_L high(F)))     the encoder's own final norm, applied after the mean as MAE-Face does
+
+What the paper leaves open, and the choice (each a switch):
+    where the views meet    after block `fuse_at`
+    "independently"         share_low=False gives the ipsilateral view its own copy of the low blocks (the patch embedding stays shared)
+    Mean                    kv = (u + v) / 2, so 9 local keys
+    UpDown                  first y attends to x (own weights), then x to the new y
+    self and local          separate projections: either can be removed without touching the other
+    class token             bypasses the fusion; the ipsilateral one is dropped there
+
+Removing a part removes its weights. Without the local branch the importance weighs S; without self the MLP sees g N alone; without
+`skip` F = gamma MLP(...) with gamma starting at 1; `attention=False` removes both attentions and the importance, and what is left is
+token by token: F = x + gamma MLP([u; v]) (mean: [u; (u + v) / 2]). `late` and `single` have no fusion for the switches to act on.
+
+Shapes: B batch, L patches, D width, H heads, E head width.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from loupe.errors import LoupeError
+from loupe.models.fusion_attention import FusionAttention
+from loupe.models.vit import Encoder, layer_groups, run_blocks
+
+VARIANTS = ("single", "mean", "concat", "updown", "late")
+
+
+class DualViewClassifier(nn.Module):
+    """Classify the examined view with the help of the ipsilateral one.
+
+    encoder: pre-trained or fresh; used, not copied. classes: number of classes. variant: one of VARIANTS. fuse_at: k, the number of
+    low blocks (default: half the depth). fusion_depth: layers of Fusion Attention. depth_matched: for `single`, one more layer at
+    the same place that sees the examined view alone; it has the parameters of `concat` less the ipsilateral view embedding (D).
+    For the other switches see the module. Raises LoupeError for a switch that does not fit.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        classes: int,
+        variant: str = "concat",
+        fuse_at: int | None = None,
+        share_low: bool = True,
+        attention: bool = True,
+        self_attention: bool = True,
+        local_attention: bool = True,
+        importance: bool = True,
+        skip: bool = True,
+        depth_matched: bool = False,
+        fusion_depth: int = 1,
+    ) -> None:
+        super().__init__()
+        if variant not in VARIANTS:
+            raise LoupeError(f"Unknown dual-view variant '{variant}'; choose one of {', '.join(VARIANTS)}.")
+        if depth_matched and variant != "single":
+            raise LoupeError(f"depth_matched is the control of variant 'single', not of '{variant}'; set it to false.")
+        self.encoder, self.variant = encoder, variant
+        self.fuse_at = encoder.depth // 2 if fuse_at is None else fuse_at
+        if not 0 <= self.fuse_at <= encoder.depth:
+            raise LoupeError(f"fuse_at {fuse_at} lies outside the encoder's {encoder.depth} blocks; choose 0 to {encoder.depth}.")
+        two_views = variant != "single"
+        # The copy starts from the encoder's weights as they are now: load pre-trained weights before building the classifier.
+        self.low_ipsilateral = copy.deepcopy(encoder.blocks[: self.fuse_at]) if two_views and not share_low else None
+        self.fusion = nn.ModuleList()
+        if variant in ("concat", "mean", "updown") or depth_matched:
+            for _ in range(fusion_depth):
+                self.fusion.append(FusionAttention(
+                    encoder.width, encoder.heads, encoder.grid, variant="own" if depth_matched else variant, attention=attention,
+                    self_attention=self_attention, local_attention=local_attention, importance=importance, skip=skip,
+                ))  # fmt: skip
+        self.view_embed = nn.Parameter(torch.zeros(2 if two_views else 1, encoder.width)) if len(self.fusion) else None
+        self.head = nn.Linear(2 * encoder.width if variant == "late" else encoder.width, classes)
+        self._init_own(None)
+
+    def init_weights(self, generator: torch.Generator | None = None) -> None:
+        """Draw every weight anew, the encoder's included; the low blocks of both views start equal."""
+        self.encoder.init_weights(generator)
+        if self.low_ipsilateral is not None:
+            self.low_ipsilateral.load_state_dict(self.encoder.blocks[: self.fuse_at].state_dict())
+        self._init_own(generator)
+
+    def _init_own(self, generator: torch.Generator | None) -> None:
+        for layer in self.fusion:
+            layer.init_weights(generator)
+        if self.view_embed is not None:
+            nn.init.normal_(self.view_embed, std=0.02, generator=generator)
+        nn.init.normal_(self.head.weight, std=0.01, generator=generator)  # small, so that training starts near uniform predictions
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, examined: Tensor, ipsilateral: Tensor | None = None) -> Tensor:
+        """examined, ipsilateral (B, C, H, W) -> logits (B, classes). `single` ignores the second view."""
+        x, y = self._low(examined, ipsilateral)
+        return self._classify(self._fuse(x, y), y)
+
+    @torch.no_grad()
+    def forward_maps(self, examined: Tensor, ipsilateral: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor | None]]:
+        """As `forward`, with the maps of the last fusion layer (see FusionAttention.maps; all None without a fusion)."""
+        x, y = self._low(examined, ipsilateral)
+        if not len(self.fusion):
+            return self._classify(x, y), {"importance": None, "self": None, "local": None}
+        a, b = self._views(x, y)
+        for layer in self.fusion:
+            maps = layer.maps(a, b)
+            a, b, _ = layer(a, b)
+        return self._classify(torch.cat([x[:, :1], a], dim=1), y), maps
+
+    def _low(self, examined: Tensor, ipsilateral: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Blocks 1..k: tokens (B, 1 + L, D) of the examined view and, where the variant has one, of the ipsilateral view."""
+        encoder, k = self.encoder, self.fuse_at
+        x = encoder.with_class_token(encoder.embed(examined))
+        if self.variant == "single":
+            return encoder.run_blocks(x, 0, k), None
+        if ipsilateral is None:
+            raise LoupeError(f"Variant '{self.variant}' needs the ipsilateral view as second argument; pass it or use 'single'.")
+        y = encoder.with_class_token(encoder.embed(ipsilateral))
+        if self.low_ipsilateral is None:
+            return tuple(encoder.run_blocks(torch.cat([x, y]), 0, k).chunk(2))
+        checkpointed = encoder.checkpoint_blocks and self.training
+        return encoder.run_blocks(x, 0, k), run_blocks(self.low_ipsilateral, y, checkpointed=checkpointed)
+
+    def _views(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Patch tokens plus view embeddings; the control looks at itself."""
+        a = x[:, 1:] + self.view_embed[0]
+        return a, a if y is None else y[:, 1:] + self.view_embed[1]
+
+    def _fuse(self, x: Tensor, y: Tensor | None) -> Tensor:
+        if not len(self.fusion):
+            return x
+        a, b = self._views(x, y)
+        for layer in self.fusion:
+            a, b, _ = layer(a, b)
+        return torch.cat([x[:, :1], a], dim=1)  # the class token bypasses the fusion
+
+    def _classify(self, x: Tensor, y: Tensor | None) -> Tensor:
+        """F6 on the fused tokens; `late` takes the pooled tokens of both views."""
+        views = [x, y] if self.variant == "late" else [x]
+        pooled = [self.encoder.norm(self.encoder.run_blocks(view, self.fuse_at)[:, 1:].mean(dim=1)) for view in views]
+        return self.head(torch.cat(pooled, dim=-1))
+
+    def no_weight_decay(self) -> set[str]:
+        gammas = {f"fusion.{i}.gamma" for i in range(len(self.fusion))}
+        if self.variant == "updown":
+            gammas |= {f"fusion.{i}.towards_examined.gamma" for i in range(len(self.fusion))}
+        return {"encoder.cls_token", "view_embed"} | gammas
+
+    def group_matcher(self, coarse: bool = False) -> dict:
+        return layer_groups("encoder.", coarse)

@@ -1,0 +1,62 @@
+"""Patches of an image, their fixed positions, and maps over them: the pure functions every model here shares.
+
+Order, written once: patches run row by row (row-major); the pixels of a patch run row, column, channel. Both are the order of
+facebookresearch/mae, so that predictions and positions are exchangeable with its checkpoints.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def patchify(images: Tensor, patch: int) -> Tensor:
+    """Cut images (B, C, H, W) into patches (B, L, P*P*C); H and W are multiples of `patch`."""
+    batch, channels, height, width = images.shape
+    grid = images.reshape(batch, channels, height // patch, patch, width // patch, patch)
+    return grid.permute(0, 2, 4, 3, 5, 1).reshape(batch, -1, patch * patch * channels)
+
+
+def unpatchify(patches: Tensor, patch: int, grid: tuple[int, int]) -> Tensor:
+    """Put patches (B, L, P*P*C) of a `grid` of (rows, columns) back into images (B, C, H, W): the inverse of `patchify`."""
+    rows, columns = grid
+    tiles = patches.reshape(len(patches), rows, columns, patch, patch, -1)
+    return tiles.permute(0, 5, 1, 3, 2, 4).reshape(len(patches), -1, rows * patch, columns * patch)
+
+
+def sincos_positions(width: int, grid: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:
+    """Fixed sine-cosine positions (1, 1 + L, D) in the channel order of facebookresearch/mae; the class token's row is zero.
+
+    The first half of the channels encodes the column, the second half the row; each half holds the sines, then the cosines, of
+    the frequencies 10000^(-i / (D/4)). (timm's own table interleaves them otherwise: the two are not interchangeable.)
+    """
+    rows, columns = grid
+    frequency = 10000.0 ** (-torch.arange(width // 4, dtype=torch.float64, device=device) / (width / 4))
+
+    def encode(places: Tensor) -> Tensor:
+        angle = places[:, None] * frequency
+        return torch.cat([angle.sin(), angle.cos()], dim=1)
+
+    column = torch.arange(columns, dtype=torch.float64, device=device).repeat(rows)
+    row = torch.arange(rows, dtype=torch.float64, device=device).repeat_interleave(columns)
+    table = torch.cat([encode(column), encode(row)], dim=1)
+    return torch.cat([torch.zeros_like(table[:1]), table])[None].float()
+
+
+def normalise_patches(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Standardise each patch (B, L, P) by its own pixels: (normalised, mean (B, L, 1), deviation (B, L, 1)).
+
+    The per-patch target of MAE (arXiv 2111.06377, section 3): unbiased variance, 1e-6 added under the root.
+    """
+    mean = patches.mean(dim=-1, keepdim=True)
+    deviation = (patches.var(dim=-1, keepdim=True) + 1e-6).sqrt()
+    return (patches - mean) / deviation, mean, deviation
+
+
+def map_image(values: Tensor, grid: tuple[int, int], size: int, mode: str = "bilinear") -> Tensor:
+    """Draw one value a patch (B, L) as a map (B, size, size): `mode` "bilinear" for figures, "nearest" for scores."""
+    maps = values.reshape(len(values), 1, *grid)
+    if mode == "nearest":
+        return F.interpolate(maps, size=(size, size), mode=mode)[:, 0]
+    return F.interpolate(maps, size=(size, size), mode=mode, align_corners=False)[:, 0]
