@@ -24,7 +24,7 @@ Where paper, released code (github uark-cviu/Micron-BERT @03cfb02) and Loupe dif
     gamma, beta       not given                       1, 1                                gamma = 1, beta = 1
     swapped patches   blocks, share not given         left to an unreleased loader        blocks of swap_block^2 patches, share .5
     frame gap         "a short time"                  unreleased                          chosen by the data side, 1..fps/4
-    mask token        none                            none                                none; corruption="mask" replaces patches by one instead
+    mask token        none                            none                                none; corruption="mask" puts one in their place
     reconstruction    MSE to I_t                      MSE over all patches,               MSE over all patches; norm_pix optional
                                                       norm_pix optional (off)
     teacher at start  -                               drawn anew after copying            equal to the student
