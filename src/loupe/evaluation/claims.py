@@ -1,0 +1,226 @@
+"""Claims as data, and their verdicts: reads `conf/claims.yaml` and the predictions, never a printed number (design, Protocol 4, 5, 9)."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from loupe.errors import LoupeError
+from loupe.evaluation.effects import SCORE_METRICS, effect_of
+from loupe.evaluation.metrics import CONFUSION_METRICS
+from loupe.evaluation.statistics import RESAMPLES, bootstrap_interval, detectable_effect, holm, permutation_p, verdict
+
+PAPERS = ("emotic-mae", "micron-bert")
+LOCALISATION_METRICS = ("pointing_game", "energy_inside", "rank_correlation")
+METRICS = (*CONFUSION_METRICS, *SCORE_METRICS, *LOCALISATION_METRICS)
+NOT_RUN = "not run at this scale"
+NOTE = "on generated faces"
+SCORED_SPLITS = ("test", "loso")
+RECORDS = ("predictions.parquet", "localisation.parquet")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One arm of one stage at one share of the labels."""
+
+    stage: str
+    arm: str
+    fraction: float = 1.0
+
+    def __str__(self) -> str:
+        return f"{self.stage}/{self.arm}@{self.fraction:g}"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim and the comparison that decides it: metric(a) - metric(b) > 0.
+
+    Several cells in `b` mean the best of them, by their own score on the same test subjects: the choice favours the rival. A claim without cells is on
+    record but not yet run. sesoi: smallest effect of interest. scales: where its cells are part of the study.
+    """
+
+    id: str
+    paper: str
+    sentence: str
+    source: str
+    metric: str
+    paper_number: str
+    sesoi: float = 0.05
+    task: str = ""
+    scales: tuple[str, ...] = ()
+    a: Cell | None = None
+    b: tuple[Cell, ...] = ()
+
+    @property
+    def cells(self) -> str:
+        if self.a is None:
+            return ""
+        rivals = " | ".join(map(str, self.b))
+        return f"{self.a} - {f'best of ({rivals})' if len(self.b) > 1 else rivals}"
+
+
+@dataclass(frozen=True)
+class ClaimBook:
+    """All claims, and the number of classes of each task they speak about."""
+
+    classes: Mapping[str, int]
+    claims: tuple[Claim, ...]
+
+
+def read_claims(path: Path) -> ClaimBook:
+    """Read `conf/claims.yaml`. Raises LoupeError that names the file, the claim and the key."""
+    if not path.is_file():
+        raise LoupeError(f"{path} is missing; restore it from the repository.")
+    try:
+        book = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise LoupeError(f"{path} is not valid YAML ({str(error).splitlines()[0]}); mend it.") from error
+    if not isinstance(book, dict) or set(book) != {"tasks", "claims"}:
+        raise LoupeError(f"{path} must hold the keys tasks and claims, and no others.")
+    classes = {task: int(count) for task, count in book["tasks"].items()}
+    claims = tuple(_claim(entry, classes, path) for entry in book["claims"])
+    ids = [claim.id for claim in claims]
+    for identity in ids:
+        if ids.count(identity) > 1:
+            raise LoupeError(f"{path}: the id {identity} occurs {ids.count(identity)} times; give each claim its own.")
+    return ClaimBook(classes, claims)
+
+
+def _claim(entry: Mapping, classes: Mapping[str, int], path: Path) -> Claim:
+    where = f"{path}, claim {entry.get('id', '(no id)')}"
+    try:
+        rivals = entry.get("b") or ()
+        rivals = [rivals] if isinstance(rivals, Mapping) else rivals
+        cells = {"a": Cell(**entry["a"]) if entry.get("a") else None, "b": tuple(Cell(**rival) for rival in rivals)}
+        claim = Claim(**{**entry, **cells, "scales": tuple(entry.get("scales", ()))})
+    except TypeError as error:
+        raise LoupeError(f"{where}: {str(error).split('() ')[-1]}; see loupe.evaluation.claims.Claim for the keys.") from error
+    if claim.paper not in PAPERS:
+        raise LoupeError(f"{where}: paper {claim.paper!r} is unknown; use {' or '.join(PAPERS)}.")
+    if claim.metric not in METRICS:
+        raise LoupeError(f"{where}: metric {claim.metric!r} is unknown; use one of {', '.join(METRICS)}.")
+    if (claim.a is None) != (not claim.b):
+        raise LoupeError(f"{where}: give both a and b, or neither (on record, not run).")
+    if claim.a is not None and claim.task not in classes:
+        raise LoupeError(f"{where}: task {claim.task!r} is not among the tasks of the file; add it with its number of classes.")
+    return claim
+
+
+def read_predictions(runs: Path) -> dict[str, pd.DataFrame]:
+    """Records of every finished stage, `runs/<stage>/predictions.parquet` and, with one score a clip, `localisation.parquet`, by stage."""
+    stages: dict[str, list[pd.DataFrame]] = {}
+    for record in RECORDS:
+        for path in sorted(runs.glob(f"*/{record}")):
+            stages.setdefault(path.parent.name, []).append(pd.read_parquet(path))
+    return {stage: pd.concat(frames, ignore_index=True) for stage, frames in stages.items()}
+
+
+def cell_predictions(cell: Cell, task: str, predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame | None:
+    """Scored rows (test or LOSO) of a cell, all folds and seeds pooled; None where the cell was not run."""
+    frame = predictions.get(cell.stage)
+    if frame is None:
+        return None
+    rows = frame[
+        (frame["task"] == task) & (frame["arm"] == cell.arm) & np.isclose(frame["fraction"], cell.fraction) & frame["split"].isin(SCORED_SPLITS)
+    ]
+    return None if rows.empty else rows
+
+
+def decide(
+    claim: Claim,
+    predictions: Mapping[str, pd.DataFrame],
+    classes: int,
+    rng: np.random.Generator,
+    *,
+    resamples: int = RESAMPLES,
+    pretrainings: Mapping[str, int] | None = None,
+) -> dict:
+    """One claim against the record, as if it were the only one tested (`p_holm` = p); `claims_table` adjusts within a paper.
+
+    pretrainings: number of separately pre-trained encoders behind an arm, by "stage/arm"; 0 for an arm without pre-training.
+    """
+    row = _blank(claim)
+    frames = [cell_predictions(cell, claim.task, predictions) for cell in ((claim.a, *claim.b) if claim.a else ())]
+    if not frames or any(frame is None for frame in frames):
+        return row
+    everyone = np.ones((1, frames[0]["subject"].nunique()))
+    rivals = [effect_of(frame, None, claim.metric, classes, names=(str(cell), "")) for frame, cell in zip(frames[1:], claim.b, strict=True)]
+    scores = [float(rival.resampled(np.ones((1, len(rival.subjects))))[0]) for rival in rivals]
+    best = int(np.argmax(scores))
+    rival_cell, rival_frame = claim.b[best], frames[1 + best]
+    effect = effect_of(frames[0], rival_frame, claim.metric, classes, names=(str(claim.a), str(rival_cell)))
+    interval = bootstrap_interval(effect, rng, resamples=resamples)
+    p = permutation_p(effect, rng, resamples=resamples)
+    seeds = [int(frame["seed"].nunique()) for frame in (frames[0], rival_frame)]
+    row |= {
+        "value_a": float(effect_of(frames[0], None, claim.metric, classes, names=(str(claim.a), "")).resampled(everyone)[0]),
+        "value_b": scores[best],
+        "effect": interval.value,
+        "low": interval.low,
+        "high": interval.high,
+        "interval": interval.method,
+        "p": p,
+        "p_holm": p,
+        "n_subjects": len(effect.subjects),
+        "n_samples": int(frames[0]["sample"].nunique()),
+        "n_seeds": max(seeds),
+        "n_seeds_a": seeds[0],
+        "n_seeds_b": seeds[1],
+        "n_pretrainings": _pretrainings((claim.a, rival_cell), pretrainings or {}),
+        "detectable": detectable_effect(interval.error),
+        "verdict": verdict(interval.value, interval.low, interval.high, p, claim.sesoi),
+        "cells": f"{claim.a} - {rival_cell}" if len(claim.b) == 1 else f"{claim.a} - {rival_cell} (best of {len(claim.b)})",
+    }
+    return row
+
+
+def _blank(claim: Claim) -> dict:
+    numbers = dict.fromkeys(("value_a", "value_b", "effect", "low", "high"), np.nan)
+    counts = dict.fromkeys(("n_subjects", "n_samples", "n_seeds", "n_seeds_a", "n_seeds_b", "n_pretrainings"), pd.NA)
+    facts = {"id": claim.id, "paper": claim.paper, "sentence": claim.sentence, "source": claim.source, "task": claim.task, "metric": claim.metric}
+    marks = {"detectable": np.nan, "sesoi": claim.sesoi, "verdict": NOT_RUN, "note": NOTE, "cells": claim.cells}
+    licensed = {"paper_number": claim.paper_number, "licensed": "not run", "scales": " ".join(claim.scales)}
+    return facts | numbers | {"interval": "", "p": np.nan, "p_holm": np.nan} | counts | marks | licensed
+
+
+def _pretrainings(cells: Sequence[Cell], counts: Mapping[str, int]) -> int | None:
+    """Fewest encoders behind an arm that has any: the weakest link of a comparison. 0 where neither arm is pre-trained, NA where unsaid."""
+    known = [counts.get(f"{cell.stage}/{cell.arm}") for cell in cells]
+    if any(count is None for count in known):
+        return pd.NA
+    return min((count for count in known if count), default=0)
+
+
+def claims_table(
+    book: ClaimBook,
+    predictions: Mapping[str, pd.DataFrame],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    pretrainings: Mapping[str, int] | None = None,
+) -> pd.DataFrame:
+    """Every claim of the book, one row, in its order; Holm's family is the claims of one paper that were run.
+
+    Each claim draws from its own generator, seeded by `seed` and its id: adding a claim moves no other's interval. Numbers are rounded to six
+    digits, so that equal studies write equal files.
+    """
+    rows = []
+    for claim in book.claims:
+        rng = np.random.default_rng([seed, zlib.crc32(claim.id.encode())])
+        classes = book.classes.get(claim.task, 0)
+        rows.append(decide(claim, predictions, classes, rng, resamples=resamples, pretrainings=pretrainings))
+    table = pd.DataFrame(rows)
+    for _, family in table[table["p"].notna()].groupby("paper"):
+        table.loc[family.index, "p_holm"] = holm(family["p"])
+    for index in table.index[table["p"].notna()]:
+        row = table.loc[index]
+        table.loc[index, "verdict"] = verdict(row["effect"], row["low"], row["high"], row["p_holm"], row["sesoi"])
+    counts = [column for column in table.columns if column.startswith("n_")]
+    numbers = table.select_dtypes("float").columns.difference(counts)
+    return table.assign(**{column: table[column].round(6) for column in numbers}).astype(dict.fromkeys(counts, "Int64"))

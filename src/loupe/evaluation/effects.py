@@ -1,0 +1,290 @@
+"""What is estimated: the score of one arm, or the difference between two, on pooled predictions, averaged over seeds.
+
+An effect is held as statistics *per subject* (confusion matrices, sums, win counts), because the subject is the unit of inference (design,
+Protocol 4). Two questions can be put to it, each for thousands of draws at once:
+
+* `resampled(weights)`: its value when subject i counts `weights[:, i]` times: the bootstrap and the jackknife;
+* `exchanged(swaps)`: its value when the two arms are exchanged within the subjects marked in `swaps`: the permutation test.
+
+All seeds share the draw. An arm with one deterministic run (an SVM, say) stands against every seed of the other arm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from loupe.errors import LoupeError
+from loupe.evaluation.metrics import CONFUSION_METRICS, grouped_confusion, weighted_sensitivity
+
+SCORE_METRICS = ("auroc", "sensitivity_at_fpr05")
+FALSE_ALARMS = 0.05
+CHUNK = 500
+
+
+class Effect(Protocol):
+    """shapes: R draws, n subjects."""
+
+    subjects: tuple[str, ...]
+
+    def resampled(self, weights: NDArray) -> NDArray[np.float64]:
+        """Value under subject weights (R, n) -> (R,)."""
+
+    def exchanged(self, swaps: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Value with the arms exchanged within marked subjects (R, n) -> (R,); defined for two arms."""
+
+    def after_exchange(self, swap: NDArray[np.bool_]) -> Effect:
+        """The effect of the two arms that one exchange (n,) makes: a study in which no difference exists, for null controls."""
+
+
+@dataclass(frozen=True)
+class CountsEffect:
+    """Effect of a score that is a function of sums over samples: confusion matrices, or sums and counts for a mean.
+
+    a, b (S, n, ...): statistics of each seed and subject; b is None for the score of a single arm.
+    score: (..., statistic) -> (...).
+    """
+
+    subjects: tuple[str, ...]
+    a: NDArray
+    b: NDArray | None
+    score: Callable[[NDArray], NDArray[np.float64]]
+
+    def _mean_score(self, weights: NDArray, statistics: NDArray, offset: NDArray | float = 0.0) -> NDArray[np.float64]:
+        n_seeds, n, *shape = statistics.shape
+        total = np.zeros(len(weights))
+        for seed in range(n_seeds):
+            sums = weights @ statistics[seed].reshape(n, -1).astype(np.float64)
+            sums = sums.reshape(-1, *shape)
+            total += self.score(sums + (offset if np.isscalar(offset) else offset[seed]))
+        return total / n_seeds
+
+    def resampled(self, weights: NDArray) -> NDArray[np.float64]:
+        value = self._mean_score(weights, self.a)
+        return value if self.b is None else value - self._mean_score(weights, self.b)
+
+    def exchanged(self, swaps: NDArray[np.bool_]) -> NDArray[np.float64]:
+        a, b = np.broadcast_arrays(self.a, _second_arm(self.b))
+        marked = swaps.astype(np.float64)
+        return self._mean_score(marked, b - a, a.sum(axis=1)) - self._mean_score(marked, a - b, b.sum(axis=1))
+
+    def after_exchange(self, swap: NDArray[np.bool_]) -> CountsEffect:
+        a, b = np.broadcast_arrays(self.a, _second_arm(self.b))
+        marked = swap.reshape(1, -1, *[1] * (a.ndim - 2))
+        return CountsEffect(self.subjects, np.where(marked, b, a), np.where(marked, a, b), self.score)
+
+
+@dataclass(frozen=True)
+class AurocEffect:
+    """Effect on the area under the ROC curve, exact under any subject weights.
+
+    AUROC is a ratio of sums over pairs of subjects, sum w_i w_j U_ij / (sum w_i P_i)(sum w_j N_j), where U_ij counts the wins of the positives of
+    subject i over the negatives of subject j; so resampling needs U and no rows. wins (S, A, A, n, n): seed, arm of the positives, arm of
+    the negatives; A is 1 or 2. positives, negatives (n,).
+    """
+
+    subjects: tuple[str, ...]
+    wins: NDArray[np.float64]
+    positives: NDArray
+    negatives: NDArray
+
+    @property
+    def _arms(self) -> int:
+        return self.wins.shape[1]
+
+    def _pairs(self, weights: NDArray) -> NDArray[np.float64]:
+        return (weights @ self.positives) * (weights @ self.negatives)
+
+    def _areas(self, weights: NDArray, arm: int) -> NDArray[np.float64]:
+        wins = sum(np.einsum("ri,ri->r", weights @ seed[arm, arm], weights) for seed in self.wins) / len(self.wins)
+        pairs = self._pairs(weights)
+        return np.divide(wins, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+
+    def resampled(self, weights: NDArray) -> NDArray[np.float64]:
+        weights = np.asarray(weights, dtype=np.float64)
+        value = self._areas(weights, 0)
+        return value if self._arms == 1 else value - self._areas(weights, 1)
+
+    def exchanged(self, swaps: NDArray[np.bool_]) -> NDArray[np.float64]:
+        if self._arms == 1:
+            _second_arm(None)
+        first = np.stack([~swaps, swaps]).astype(np.float64)
+        total = np.zeros(len(swaps))
+        for seed in self.wins:
+            for i in range(2):
+                for j in range(2):
+                    total += np.einsum("ri,ri->r", first[i] @ seed[i, j], first[j])
+                    total -= np.einsum("ri,ri->r", first[1 - i] @ seed[i, j], first[1 - j])
+        return total / len(self.wins) / self._pairs(np.ones((1, len(self.subjects))))
+
+    def after_exchange(self, swap: NDArray[np.bool_]) -> AurocEffect:
+        if self._arms == 1:
+            _second_arm(None)
+        n, wins = np.arange(len(self.subjects)), np.empty_like(self.wins)
+        for i in range(2):
+            for j in range(2):
+                wins[:, i, j] = self.wins[:, (i ^ swap)[:, None], (j ^ swap)[None], n[:, None], n[None]]
+        return AurocEffect(self.subjects, wins, self.positives, self.negatives)
+
+
+@dataclass(frozen=True)
+class SensitivityEffect:
+    """Effect on the sensitivity at a false-alarm rate; a threshold looks at all rows, so draws are computed on rows, in chunks.
+
+    rows (N,): subject index of each sample; positive (N,); scores (S, A, N).
+    """
+
+    subjects: tuple[str, ...]
+    rows: NDArray[np.int64]
+    positive: NDArray[np.bool_]
+    scores: NDArray[np.float64]
+    fpr: float = FALSE_ALARMS
+
+    def resampled(self, weights: NDArray) -> NDArray[np.float64]:
+        signs = (1.0,) if self.scores.shape[1] == 1 else (1.0, -1.0)
+        return self._chunked(
+            np.asarray(weights, dtype=np.float64),
+            lambda part: sum(
+                sign * weighted_sensitivity(seed[arm][None], part[:, self.rows], self.positive, self.fpr)
+                for seed in self.scores
+                for arm, sign in enumerate(signs)
+            ),
+        )
+
+    def exchanged(self, swaps: NDArray[np.bool_]) -> NDArray[np.float64]:
+        if self.scores.shape[1] == 1:
+            _second_arm(None)
+        once = np.ones((1, len(self.rows)))
+
+        def difference(part: NDArray[np.bool_]) -> NDArray[np.float64]:
+            marked, total = part[:, self.rows], 0.0
+            for a, b in self.scores:
+                total = total + weighted_sensitivity(np.where(marked, b, a), once, self.positive, self.fpr)
+                total = total - weighted_sensitivity(np.where(marked, a, b), once, self.positive, self.fpr)
+            return total
+
+        return self._chunked(swaps, difference)
+
+    def after_exchange(self, swap: NDArray[np.bool_]) -> SensitivityEffect:
+        if self.scores.shape[1] == 1:
+            _second_arm(None)
+        scores = np.where(swap[self.rows], self.scores[:, ::-1], self.scores)
+        return SensitivityEffect(self.subjects, self.rows, self.positive, scores, self.fpr)
+
+    def _chunked(self, draws: NDArray, function: Callable[[NDArray], NDArray[np.float64]]) -> NDArray[np.float64]:
+        parts = [function(draws[start : start + CHUNK]) for start in range(0, len(draws), CHUNK)]
+        return np.concatenate(parts) / len(self.scores)
+
+
+def _second_arm(b: NDArray | None) -> NDArray:
+    if b is None:
+        raise LoupeError("exchanging arms needs two of them; this effect is the score of a single arm.")
+    return b
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """One arm as arrays: rows (N,) subject index, label (N,), value (S, N)."""
+
+    name: str
+    samples: pd.Index
+    subjects: tuple[str, ...]
+    rows: NDArray[np.int64]
+    label: NDArray
+    values: NDArray
+
+    @property
+    def n_seeds(self) -> int:
+        return len(self.values)
+
+
+def _grid(frame: pd.DataFrame, column: str, name: str) -> _Grid:
+    missing = {"seed", "sample", "subject", "label", column} - set(frame.columns)
+    if missing:
+        raise LoupeError(f"predictions of {name} lack the column {sorted(missing)[0]}; rerun the stage that wrote them.")
+    if frame.empty:
+        raise LoupeError(f"predictions of {name} are empty; run the stage that writes them.")
+    twice = frame.duplicated(["seed", "sample"])
+    if twice.any():
+        row = frame[twice].iloc[0]
+        raise LoupeError(f"predictions of {name} hold sample {row['sample']} twice for seed {row['seed']}; a sample belongs to one fold only.")
+    table = frame.pivot(index="seed", columns="sample", values=column).sort_index()
+    if table.isna().any(axis=None):
+        raise LoupeError(f"predictions of {name} ({column}) do not cover the same samples in every seed; finish the missing runs.")
+    facts = frame.drop_duplicates(["sample", "subject", "label"]).sort_values("sample")
+    if facts["sample"].duplicated().any():
+        sample = facts.loc[facts["sample"].duplicated(), "sample"].iloc[0]
+        raise LoupeError(f"predictions of {name} give sample {sample} two subjects or labels; the manifest changed between its runs: rerun the stage.")
+    rows, subjects = pd.factorize(facts["subject"].astype(str), sort=True)
+    return _Grid(name, pd.Index(facts["sample"]), tuple(subjects), rows, facts["label"].to_numpy(), table.to_numpy())
+
+
+def _check_pair(a: _Grid, b: _Grid) -> None:
+    if not a.samples.equals(b.samples):
+        raise LoupeError(f"{a.name} and {b.name} were not scored on the same samples; rerun both on one manifest.")
+    if a.subjects != b.subjects or (a.rows != b.rows).any() or (a.label != b.label).any():
+        raise LoupeError(f"{a.name} and {b.name} disagree about a subject or a label; rerun both on one manifest.")
+    if a.n_seeds != b.n_seeds and 1 not in (a.n_seeds, b.n_seeds):
+        raise LoupeError(f"{a.name} has {a.n_seeds} seeds and {b.name} has {b.n_seeds}; finish the missing runs, or leave one of them at a single run.")
+
+
+def _mean_of_sums(sums: NDArray) -> NDArray[np.float64]:
+    return np.divide(sums[..., 0], sums[..., 1], out=np.full(sums.shape[:-1], np.nan), where=sums[..., 1] > 0)
+
+
+def effect_of(a: pd.DataFrame, b: pd.DataFrame | None, metric: str, classes: int, *, names: tuple[str, str] = ("arm A", "arm B")) -> Effect:
+    """The effect metric(A) - metric(B), or the score of A alone where `b` is None.
+
+    a, b: predictions of one task, arm and share of labels, all folds pooled, test or LOSO rows only. The metric is one of `CONFUSION_METRICS`
+    (reads `pred`), `SCORE_METRICS` (label 0/1, reads `p1`), or the name of a column with one number a sample (its mean is taken).
+    Raises LoupeError where the arms do not cover the same samples, or hold different numbers of seeds, both above one.
+    """
+    column = "pred" if metric in CONFUSION_METRICS else "p1" if metric in SCORE_METRICS else metric
+    grids = [_grid(frame, column, name) for frame, name in zip((a, b), names, strict=True) if frame is not None]
+    if len(grids) == 2:
+        _check_pair(*grids)
+    subjects, rows, n = grids[0].subjects, grids[0].rows, len(grids[0].subjects)
+    if metric in SCORE_METRICS:
+        return _score_effect(grids, metric)
+    if metric in CONFUSION_METRICS:
+        score = CONFUSION_METRICS[metric]
+        arms = [np.stack([grouped_confusion(rows, g.label, values, classes, n) for values in g.values]) for g in grids]
+    else:
+        score = _mean_of_sums
+        arms = [
+            np.stack([np.stack([np.bincount(rows, values, n), np.bincount(rows, minlength=n)], axis=-1) for values in g.values.astype(float)])
+            for g in grids
+        ]
+    return CountsEffect(subjects, arms[0], arms[1] if len(arms) == 2 else None, score)
+
+
+def _score_effect(grids: list[_Grid], metric: str) -> AurocEffect | SensitivityEffect:
+    first = grids[0]
+    positive = first.label == 1
+    if not np.isin(first.label, (0, 1)).all():
+        raise LoupeError(f"predictions of {first.name} hold labels other than 0 and 1; {metric} needs a yes-or-no task.")
+    if not positive.any() or positive.all():
+        raise LoupeError(f"predictions of {first.name} hold one class only; {metric} needs samples with label 0 and with label 1.")
+    n_seeds = max(g.n_seeds for g in grids)
+    # Both scores see ranks only. Ranking each arm first puts margins and probabilities on one scale, without which exchanging arms
+    # within a subject would mix units (Venkatraman and Begg 1996).
+    ranked = [np.broadcast_to(rankdata(g.values.astype(float), axis=1), (n_seeds, positive.size)) for g in grids]
+    scores = np.stack(ranked, axis=1)
+    if metric != "auroc":
+        return SensitivityEffect(first.subjects, first.rows, positive, scores)
+    n, arms = len(first.subjects), len(grids)
+    member = np.eye(n)[first.rows]
+    ups, downs = member[positive], member[~positive]
+    wins = np.empty((n_seeds, arms, arms, n, n))
+    for seed in range(n_seeds):
+        for i in range(arms):
+            for j in range(arms):
+                gap = scores[seed, i, positive][:, None] - scores[seed, j, ~positive][None]
+                wins[seed, i, j] = ups.T @ ((np.sign(gap) + 1) / 2) @ downs
+    return AurocEffect(first.subjects, wins, ups.sum(axis=0), downs.sum(axis=0))
