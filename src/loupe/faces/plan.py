@@ -1,0 +1,159 @@
+"""What a study set consists of: how many people, stills and clips, and the job list that follows from it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from loupe.errors import LoupeError
+from loupe.faces.assets import ASSET_SHA256
+from loupe.faces.expression import STILL_CLASSES
+from loupe.faces.motion import EMOTIONS, MICRO_CLASSES
+
+# A person's role decides its seed and its name, so roles never share a person, whatever the counts.
+ROLES = ("pretrain", "train", "val", "test", "clip", "micro")
+# MEGC2019 composite: 250 negative, 109 positive, 83 surprise of 442.
+MICRO_SHARES = (0.56, 0.25, 0.19)
+FRAMES_PER_CLIP = 6  # frames kept of each unlabelled clip, all within a quarter of a second
+LARGEST = 10_000_000
+
+
+@dataclass(frozen=True)
+class StudySetPlan:
+    """Counts of a study set. `size` px; `nuisance` dial of the clips 0/1/2; every `macro_stride`-th frame of a macro clip is kept."""
+
+    seed: int
+    size: int
+    pretrain_subjects: int
+    train_subjects: int
+    val_subjects: int
+    test_subjects: int
+    stills_per_subject: int
+    clip_subjects: int
+    frames_per_clip_subject: int
+    micro_subjects: int
+    micro_clips: int
+    none_clips: int
+    macro_clips: int
+    macro_stride: int
+    nuisance: int = 1
+
+    def check(self) -> None:
+        """Raise LoupeError naming the first count that makes no sense."""
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+                raise LoupeError(f"The key {item.name} of the study set is {value!r}, but must be a whole number; correct it in conf/data or on the command line.")
+            if not 0 <= value <= (2**63 if item.name == "seed" else LARGEST):
+                raise LoupeError(f"The key {item.name} of the study set is {value}, but must lie between 0 and {LARGEST:,}; correct it in conf/data or on the command line.")
+        if not 16 <= self.size <= 512:
+            raise LoupeError(f"The key size of the study set is {self.size} px, but must lie between 16 and 512; correct it in conf/scale or on the command line.")
+        if self.nuisance not in (0, 1, 2):
+            raise LoupeError(f"The key nuisance of the study set is {self.nuisance}, but the dial has the positions 0, 1 and 2; choose one of them.")
+        if self.macro_stride < 1:
+            raise LoupeError("The key macro_stride of the study set is 0, but at least every frame can be kept (1); choose 1 or more.")
+        if self.micro_clips + self.none_clips > 0 and self.micro_subjects == 0:
+            raise LoupeError("The key micro_subjects of the study set is 0, but micro clips are asked for; raise it or set micro_clips and none_clips to 0.")
+        if self.macro_clips > 0 and self.train_subjects + self.val_subjects + self.test_subjects == 0:
+            raise LoupeError("The key macro_clips of the study set asks for clips, but there are no train, val or test subjects to show; raise train_subjects.")
+        if self.images() > LARGEST:
+            raise LoupeError(f"The study set would hold {self.images():,} images, more than {LARGEST:,}; lower stills_per_subject or the numbers of subjects.")
+
+    def images(self) -> int:
+        """Images of the set, macro frames counted at their longest."""
+        people = self.pretrain_subjects + self.train_subjects + self.val_subjects + self.test_subjects
+        clips = self.clip_subjects * self.frames_per_clip_subject + 5 * (self.micro_clips + self.none_clips)
+        return people * self.stills_per_subject + clips + self.macro_clips * (180 // max(1, self.macro_stride) + 1)
+
+
+@dataclass(frozen=True)
+class Job:
+    """All images of one person in one set. `items` says what: class names, emotions (or "none"), lists of classes, or frame counts."""
+
+    set: str
+    split: str
+    role: str
+    number: int
+    items: tuple
+
+    @property
+    def subject(self) -> str:
+        return subject_name(self.role, self.number)
+
+
+def subject_name(role: str, number: int) -> str:
+    """Name of a person: `g`, digit of the role, running number."""
+    return f"g{ROLES.index(role)}{number:05d}"
+
+
+def jobs(plan: StudySetPlan) -> list[Job]:
+    """Every job of the plan in the order in which the store is written."""
+    listed = []
+    people = {"pretrain": plan.pretrain_subjects, "train": plan.train_subjects, "val": plan.val_subjects, "test": plan.test_subjects}
+    for role, count in people.items():
+        items = tuple(STILL_CLASSES[i % len(STILL_CLASSES)] for i in range(plan.stills_per_subject))
+        listed += [Job("stills", role, role, n, items) for n in range(count) if items]
+    for n in range(plan.clip_subjects):
+        whole, rest = divmod(plan.frames_per_clip_subject, FRAMES_PER_CLIP)
+        items = (FRAMES_PER_CLIP,) * whole + ((rest,) if rest else ())
+        if items:
+            listed.append(Job("clips", "unlabelled", "clip", n, items))
+    emotions = micro_emotions(plan)
+    for n in range(plan.micro_subjects):
+        items = tuple(emotions[n :: plan.micro_subjects]) + ("none",) * len(range(n, plan.none_clips, plan.micro_subjects))
+        if items:
+            listed.append(Job("micro", "loso", "micro", n, items))
+    return listed + _macro_jobs(plan)
+
+
+def micro_emotions(plan: StudySetPlan) -> list[str]:
+    """Emotion of every micro clip: class and emotion quotas by largest remainder, dealt to the subjects in turn."""
+    emotions = []
+    for label, count in zip(MICRO_CLASSES, quotas(MICRO_SHARES, plan.micro_clips), strict=True):
+        names, shares = zip(*EMOTIONS[label], strict=True)
+        chosen = [name for name, n in zip(names, quotas(shares, count), strict=True) for _ in range(n)]
+        order = np.random.default_rng([plan.seed, 71, MICRO_CLASSES.index(label)]).permutation(len(chosen))
+        emotions += [chosen[i] for i in order]
+    return emotions
+
+
+def quotas(shares, total: int) -> list[int]:
+    """Whole numbers that sum to `total` and follow `shares` (largest remainder)."""
+    exact = np.asarray(shares) / np.sum(shares) * total
+    counts = np.floor(exact).astype(int)
+    for i in np.argsort(counts - exact, kind="stable")[: total - counts.sum()]:
+        counts[i] += 1
+    return [int(count) for count in counts]
+
+
+def _macro_jobs(plan: StudySetPlan) -> list[Job]:
+    """Macro clips shared among train, val and test in proportion to their people, classes in turn."""
+    people = (plan.train_subjects, plan.val_subjects, plan.test_subjects)
+    rng = np.random.default_rng([plan.seed, 72])
+    listed = []
+    for role, subjects, clips in zip(("train", "val", "test"), people, quotas(people, plan.macro_clips) if plan.macro_clips else (0, 0, 0), strict=True):
+        deck: list[str] = []
+        shown: list[list[tuple[str, ...]]] = [[] for _ in range(subjects)]
+        for clip in range(clips):
+            labels = []
+            for _ in range(int(rng.integers(1, 4))):
+                if not deck:
+                    deck = [STILL_CLASSES[1:][i] for i in rng.permutation(len(STILL_CLASSES) - 1)]
+                labels.append(deck.pop())
+            shown[clip % subjects].append(tuple(labels))
+        listed += [Job("macro", role, role, n, tuple(items)) for n, items in enumerate(shown) if items]
+    return listed
+
+
+@lru_cache(maxsize=1)
+def generator_version() -> str:
+    """Short hash over the generator's sources and its head data; a change of either is a new study set."""
+    digest = hashlib.sha256(ASSET_SHA256.encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        if path.name != "sheets.py":  # pictures about the set, not the set
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
