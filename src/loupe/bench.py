@@ -37,10 +37,17 @@ class Bench:
 
     def cell(self, name: str, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
         """The finished table `name`, computed once. A kill before it is whole leaves nothing behind."""
-        path = self.folder / "cells" / f"{name}.parquet"
+        path = self.cell_path(name)
         if not path.exists():
             write_parquet(compute(), path)
         return pd.read_parquet(path)
+
+    def cell_path(self, name: str) -> Path:
+        return self.folder / "cells" / f"{name}.parquet"
+
+    def cells(self) -> pd.DataFrame:
+        """All finished cells, in the order of their names."""
+        return pd.concat([pd.read_parquet(path) for path in sorted((self.folder / "cells").glob("*.parquet"))], ignore_index=True)
 
     def checkpoint(self, name: str) -> Path:
         """Folder for the checkpoints of the run `name`."""

@@ -14,8 +14,11 @@ def track(items: Iterable[T], label: str, total: int | None = None) -> Iterable[
     """Iterate over `items` with a progress bar called `label`.
 
     Under papermill (`LOUPE_BATCH=1`) the bar goes to stderr at most every ten seconds: the runner shows stderr live and drops it from the
-    saved notebook, so times never reach a hashed output. In JupyterLab the notebook widget is used.
+    saved notebook, so times never reach a hashed output. In JupyterLab the notebook widget is used. Worker processes are quiet
+    (`LOUPE_QUIET=1`): their parent shows how many jobs are done.
     """
+    if os.environ.get("LOUPE_QUIET") == "1":
+        return items
     if os.environ.get("LOUPE_BATCH") == "1":
         from tqdm import tqdm
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from loupe.bench import Bench
 from loupe.config import Config, find_root, load
 from loupe.errors import LoupeError
+from loupe.training.loop import prepare_torch
 
 _HASHED_CODE = ("faces", "data", "models", "training")
 
@@ -88,6 +89,7 @@ def start(stage: str, overrides: Sequence[str] = (), inputs: Sequence[str] = ())
     root = find_root()
     os.chdir(root)
     session = Session(stage, load(list(overrides), root), root, inputs)
+    prepare_torch(session.config.scale.threads)
     for folder in (session.figures, session.tables):
         if session.batch and folder.exists():
             shutil.rmtree(folder)

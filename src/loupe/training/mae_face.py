@@ -13,15 +13,15 @@ from sklearn.preprocessing import StandardScaler
 from loupe.config import Config
 from loupe.data.augment import flip_and_shift, to_float
 from loupe.models.mae import MaskedAutoencoder
+from loupe.models.patches import normalise_patches, patchify
 from loupe.models.vit import Encoder
 from loupe.training.build import build_mae
-from loupe.training.loop import Recipe, fit, prepare_torch, resolve_device
+from loupe.training.loop import Recipe, fit, resolve_device
 from loupe.training.schedules import scaled_lr, warmup_cosine
 
 
 def pretrain(config: Config, images: np.ndarray, seed: int, checkpoints: Path) -> tuple[MaskedAutoencoder, list[dict[str, float]]]:
     """Train the masked autoencoder on uint8 faces (N, H, W, 3) with the active scale's schedule; returns (model, history)."""
-    prepare_torch(config.scale.threads)
     schedule, settings = config.scale.mae, config.mae_face
     torch.manual_seed(seed)
     model = build_mae(config)
@@ -63,18 +63,20 @@ def reconstruction_error(model: MaskedAutoencoder, images: np.ndarray, seed: int
     """
     generator = torch.Generator().manual_seed(seed)
     device = next(model.parameters()).device
-    ours, rival, count = 0.0, 0.0, 0
+    ours, rival = [], []
     for start in range(0, len(images), 128):
-        batch = to_float(torch.from_numpy(images[start : start + 128]).to(device))
-        noise = torch.rand(len(batch), model.encoder.num_patches, generator=generator).to(device)
+        batch = to_float(torch.from_numpy(np.ascontiguousarray(images[start : start + 128])).to(device))
+        noise = torch.rand(len(batch), model.encoder.patches, generator=generator).to(device)
         out = model(batch, noise)
-        target, hidden = model.target(batch), out["masked"]
-        visible = (~hidden)[..., None].float()
-        guess = (target * visible).sum(1, keepdim=True) / visible.sum(1, keepdim=True)
-        ours += float((out["pred"] - target).square().mean(-1)[hidden].sum())
-        rival += float((guess - target).square().mean(-1)[hidden].sum())
-        count += int(hidden.sum())
-    return {"mae": ours / count, "mean_patch": rival / count, "factor": rival / ours}
+        target = patchify(batch, model.encoder.patch_size)
+        if model.norm_pix:
+            target = normalise_patches(target)[0]
+        visible = (~out["masked"])[..., None].float()
+        guess = ((target * visible).sum(1, keepdim=True) / visible.sum(1, keepdim=True)).expand_as(target)
+        ours.append(len(batch) * float(model.masked_mse(out["pred"], batch, out["masked"])))
+        rival.append(len(batch) * float(model.masked_mse(guess, batch, out["masked"])))
+    mae, mean_patch = sum(ours) / len(images), sum(rival) / len(images)
+    return {"mae": mae, "mean_patch": mean_patch, "factor": mean_patch / mae}
 
 
 @torch.inference_mode()
@@ -83,7 +85,7 @@ def pooled_features(encoder: Encoder, images: np.ndarray, batch: int = 256) -> n
     device = next(encoder.parameters()).device
     encoder.eval()
     parts = [
-        encoder.forward_features(to_float(torch.from_numpy(np.ascontiguousarray(images[i : i + batch])).to(device)))[:, 1:].mean(1).cpu()
+        encoder.pooled(to_float(torch.from_numpy(np.ascontiguousarray(images[i : i + batch])).to(device))).cpu()
         for i in range(0, len(images), batch)
     ]
     return torch.cat(parts).numpy()

@@ -12,11 +12,12 @@ from torch.nn import functional
 
 from loupe.config import Config
 from loupe.data.augment import flip_and_shift, random_crop_resized, to_float
-from loupe.data.store import Store
+from loupe.data.store import Store, read_store
 from loupe.errors import LoupeError
 from loupe.models.micron_bert import MicronBert, swap_blocks
 from loupe.training.build import build_micron_bert
-from loupe.training.loop import Recipe, fit, prepare_torch, resolve_device
+from loupe.training.checkpoint import save_weights
+from loupe.training.loop import Recipe, fit, resolve_device
 from loupe.training.schedules import scaled_lr, warmup_cosine
 
 
@@ -62,7 +63,6 @@ def pretrain(
     config: Config, clips: Store, seed: int, checkpoints: Path, dma: str | None = None, poi: bool | None = None
 ) -> tuple[MicronBert, list[dict[str, float]]]:
     """Pre-train Micron-BERT on unlabelled clip frames; returns (model, history). The two frames of a pair share flip and shift."""
-    prepare_torch(config.scale.threads)
     schedule, settings = config.scale.micron, config.micron_bert
     device = resolve_device(config.scale.device)
     model = build_micron_bert(config, seed, dma, poi)
@@ -96,6 +96,12 @@ def pretrain(
     )
     history = fit(model, loss_of, len(pairs.anchors), recipe, checkpoints, "Micron-BERT pre-training")
     return model.eval(), history
+
+
+def pretrain_variant(path: Path, config: Config, clips: Path, seed: int, checkpoints: Path, dma: str, poi: bool) -> None:
+    """Job: pre-train with one part exchanged and write the weights to `path`."""
+    model, _ = pretrain(config, read_store(clips), seed, checkpoints, dma, poi)
+    save_weights(path, model)
 
 
 @torch.inference_mode()

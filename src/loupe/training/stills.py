@@ -10,13 +10,15 @@ import pandas as pd
 import torch
 from torch.nn import functional
 
+from loupe.bench import Bench, write_parquet
 from loupe.config import Arm, Config
 from loupe.data.augment import brightness_and_contrast, flip_and_shift, to_float
-from loupe.data.store import Store
+from loupe.data.store import Store, read_store
 from loupe.data.views import make_view
 from loupe.models.dual_view import DualViewClassifier
 from loupe.training.build import build_classifier
-from loupe.training.loop import Recipe, fit, prepare_torch, resolve_device
+from loupe.training.jobs import Job
+from loupe.training.loop import Recipe, fit, resolve_device
 from loupe.training.schedules import warmup_cosine
 
 
@@ -26,9 +28,6 @@ class Labelled:
 
     store: Store
     views: dict[str, np.ndarray]
-
-    def rows_of(self, split: str) -> np.ndarray:
-        return np.flatnonzero((self.store.manifest["split"] == split).to_numpy())
 
 
 def with_views(store: Store, config: Config, arms: list[Arm]) -> Labelled:
@@ -56,7 +55,6 @@ def finetune(
     config: Config, arm: Arm, data: Labelled, rows: np.ndarray, seed: int, encoder_weights: Path, checkpoints: Path
 ) -> tuple[DualViewClassifier, list[dict[str, float]]]:
     """Train one classifier on the training rows `rows`. The number of steps is fixed beforehand by the label budget; nothing is selected."""
-    prepare_torch(config.scale.threads)
     settings, schedule = config.dual_view, config.scale.finetune
     device = resolve_device(config.scale.device)
     model = build_classifier(config, arm, len(data.store.class_names), seed, encoder_weights)
@@ -128,11 +126,45 @@ def prediction_table(task: str, arm: str, fraction: float, seed: int, rows: pd.D
     return table
 
 
+def cell_jobs(
+    bench: Bench, config: Config, arms: list[Arm], fraction: float, rows: np.ndarray, scored: np.ndarray, labelled: Path, encoder_weights: Path
+) -> list[Job]:
+    """One job an arm and seed: fine-tune on the training rows `rows` of the store `labelled`, predict the rows `scored`."""
+    jobs = []
+    for seed in config.scale.seeds:
+        for arm in arms:
+            name = f"{arm.name}-{fraction}-{seed}"
+            path = bench.cell_path(name)
+            jobs.append(Job(path, run_cell, (path, config, arm, fraction, seed, labelled, rows, scored, encoder_weights, bench.checkpoint(name))))
+    return jobs
+
+
 def run_cell(
-    config: Config, arm: Arm, fraction: float, seed: int, data: Labelled, rows: np.ndarray, encoder_weights: Path, checkpoints: Path
-) -> pd.DataFrame:
-    """One cell of a grid: fine-tune, then predict validation and test rows."""
+    path: Path,
+    config: Config,
+    arm: Arm,
+    fraction: float,
+    seed: int,
+    labelled: Path,
+    rows: np.ndarray,
+    scored: np.ndarray,
+    encoder_weights: Path,
+    checkpoints: Path,
+) -> None:
+    """One cell of a grid: fine-tune on `rows`, predict `scored` (validation and test people), write the predictions to `path`."""
+    data = _labelled(labelled, config, arm)
     model, _ = finetune(config, arm, data, rows, seed, encoder_weights, checkpoints)
-    chosen = np.concatenate([data.rows_of("val"), data.rows_of("test")])
-    probabilities = predict(model, config, arm, data, chosen)
-    return prediction_table("stills", arm.name, fraction, seed, data.store.manifest.iloc[chosen], probabilities)
+    probabilities = predict(model, config, arm, data, scored)
+    write_parquet(prediction_table("stills", arm.name, fraction, seed, data.store.manifest.iloc[scored], probabilities), path)
+
+
+def _labelled(folder: Path, config: Config, arm: Arm) -> Labelled:
+    """The store with this arm's view, kept in memory between the cells of one worker process."""
+    key = (folder, "" if arm.variant == "single" else view_name(arm, config))
+    if key not in _loaded:
+        _loaded.clear()
+        _loaded[key] = with_views(read_store(folder), config, [arm])
+    return _loaded[key]
+
+
+_loaded: dict[tuple[Path, str], Labelled] = {}
