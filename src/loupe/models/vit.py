@@ -141,7 +141,7 @@ class Encoder(nn.Module):
         return {"cls_token"}
 
     def group_matcher(self, coarse: bool = False) -> dict:
-        """timm's convention for layer-wise learning rates: the stem, then one group a block, then the norm and what follows."""
+        """timm's convention for layer-wise learning rates: the stem, then one group a block, then all else."""
         return layer_groups("", coarse)
 
 
@@ -205,9 +205,10 @@ def init_linear_and_norm(module: nn.Module, generator: torch.Generator | None = 
 
 
 def layer_groups(prefix: str, coarse: bool) -> dict:
-    """The group_matcher of a model whose encoder's names start with `prefix`; all else (heads, fusion) learns at the full rate."""
+    """The group_matcher of a model whose encoder's names start with `prefix`.
+
+    The stem, one group a block; all else (final norm, heads, fusion) matches nothing, which timm puts last, at the full rate, as MAE does.
+    """
     encoder = prefix.replace(".", r"\.")
-    stem = rf"^{encoder}(cls_token|patch_embed)"
-    if coarse:
-        return {"stem": stem, "blocks": rf"^{encoder}blocks\.(\d+)"}
-    return {"stem": stem, "blocks": [(rf"^{encoder}blocks\.(\d+)", None), (rf"^{encoder}norm", (99999,))]}
+    stem = rf"^{encoder}(?:cls_token|patch_embed)"  # timm takes capturing groups for layer numbers
+    return {"stem": stem, "blocks": rf"^{encoder}blocks\.(\d+)" if coarse else [(rf"^{encoder}blocks\.(\d+)", None)]}

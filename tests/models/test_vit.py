@@ -1,0 +1,120 @@
+"""Encoder, patches and positions."""
+
+import math
+
+import model_oracles as oracles
+import pytest
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from timm.models._manipulate import group_parameters
+
+from loupe.errors import LoupeError
+from loupe.models.patches import map_image, patchify, sincos_positions, unpatchify
+from loupe.models.vit import SIZES, Encoder
+
+
+@pytest.mark.parametrize("patch, grid, channels", [(8, (4, 4), 3), (2, (3, 5), 1), (4, (2, 3), 3)])
+def test_patchify_is_a_bijection_in_reading_order(patch, grid, channels):
+    images = torch.randn(2, channels, grid[0] * patch, grid[1] * patch)
+    patches = patchify(images, patch)
+    torch.testing.assert_close(unpatchify(patches, patch, grid), images, rtol=0, atol=0)
+    for sample in range(2):
+        torch.testing.assert_close(patches[sample].double(), oracles.patches_of(images[sample], patch), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("width, grid", [(8, (2, 3)), (64, (8, 8)), (12, (1, 4))])
+def test_positions_have_maes_channel_order(width, grid):
+    table = sincos_positions(width, grid)[0].double()
+    assert table[0].abs().max() == 0
+    quarter = width // 4
+    for row in range(grid[0]):
+        for column in range(grid[1]):
+            place = table[1 + row * grid[1] + column]
+            for i in range(quarter):
+                frequency = 1 / 10000 ** (i / quarter)
+                expected = [f(place_ * frequency) for place_ in (column, row) for f in (math.sin, math.cos)]
+                got = [place[i], place[quarter + i], place[2 * quarter + i], place[3 * quarter + i]]
+                assert [float(g) for g in got] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("options", [dict(), dict(depth=3, heads=4), dict(image_size=24, patch_size=8, width=16, heads=1, depth=1)])
+def test_encoder_equals_loops(nano, images, options):
+    encoder = nano(**options)
+    batch = images(2, side=encoder.image_size)
+    expected = torch.stack([oracles.encoder_tokens(encoder, image) for image in batch])
+    torch.testing.assert_close(encoder.forward_features(batch).double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_pooled_is_the_norm_of_the_mean_patch(nano, images):
+    encoder = nano()
+    tokens = encoder.run_blocks(encoder.with_class_token(encoder.embed(images())))
+    torch.testing.assert_close(encoder.pooled(images()), encoder.norm(tokens[:, 1:].mean(1)))
+
+
+def test_fused_attention_equals_maths(nano, images):
+    fused, maths = nano(), nano()
+    for part in maths.blocks:
+        part.attn.fused_attn = False
+    torch.testing.assert_close(fused(images()), maths(images()), rtol=1e-5, atol=1e-5)
+
+
+def test_checkpointing_changes_memory_not_gradients(nano, images):
+    plain, saving = nano().train(), nano(checkpoint_blocks=True).train()
+    for encoder in (plain, saving):
+        encoder(images()).square().mean().backward()
+    for (name, a), b in zip(plain.named_parameters(), saving.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, msg=name)
+
+
+def test_drop_path_grows_linearly_and_is_off_in_eval(nano, images):
+    encoder = nano(depth=3, drop_path=0.2)
+    rates = [getattr(part.drop_path1, "drop_prob", 0.0) for part in encoder.blocks]
+    assert rates == pytest.approx([0, 0.1, 0.2])
+    encoder.eval()
+    torch.testing.assert_close(encoder(images()), encoder(images()), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name, parameters", [("base", 85_798_656 - 197 * 768), ("large", 303_301_632 - 197 * 1024)])
+def test_published_sizes_are_the_published_networks(name, parameters):
+    size = SIZES[name]
+    with torch.device("meta"):
+        ours = Encoder.of_size(size, image_size=224, patch_size=16)
+        timms = VisionTransformer(img_size=224, patch_size=16, embed_dim=size.width, depth=size.depth, num_heads=size.heads, num_classes=0)
+    count = sum(p.numel() for p in ours.parameters())
+    # timm's positions are a parameter, ours a buffer
+    assert count == parameters == sum(p.numel() for p in timms.parameters()) - timms.pos_embed.numel()
+
+
+def test_layer_groups_cover_every_parameter_in_order(nano):
+    groups = group_parameters(nano(depth=3), nano(depth=3).group_matcher(coarse=False), reverse=True)
+    assert groups["cls_token"] == groups["patch_embed.weight"] == 0
+    assert [groups[f"blocks.{i}.attn.qkv.weight"] for i in range(3)] == [1, 2, 3]
+    assert groups["norm.weight"] == 4
+
+
+def test_init_weights_is_repeatable_from_a_generator(nano):
+    a, b = nano(seed=1), nano(seed=2)
+    for encoder in (a, b):
+        encoder.init_weights(torch.Generator().manual_seed(5))
+    torch.testing.assert_close(a.state_dict(), b.state_dict(), rtol=0, atol=0)
+
+
+def test_map_image_keeps_places():
+    values = torch.arange(6.0)[None]
+    drawn = map_image(values, (2, 3), 12, "nearest")
+    assert drawn.shape == (1, 12, 12)
+    assert drawn[0, 0, 0] == 0 and drawn[0, 0, 11] == 2 and drawn[0, 11, 0] == 3 and drawn[0, 11, 11] == 5
+    assert map_image(torch.full((2, 6), 0.7), (2, 3), 9).sub(0.7).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("options", [dict(image_size=33), dict(heads=3), dict(width=30, heads=2)])
+def test_sizes_that_do_not_divide_are_refused(nano, options):
+    with pytest.raises(LoupeError, match="multiple"):
+        nano(**options)
+
+
+def test_wrong_image_size_and_unknown_size_are_named(nano, images):
+    with pytest.raises(LoupeError, match=r"\(3, 32, 32\).*\(3, 16, 16\)"):
+        nano()(images(side=16))
+    with pytest.raises(LoupeError, match="huge.*nano"):
+        Encoder.of_size("huge", image_size=32, patch_size=8)
