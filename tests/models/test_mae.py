@@ -37,7 +37,7 @@ def slow_mae(model, images, noise):
 
 @pytest.mark.parametrize("ratio, norm_pix", [(0.75, True), (0.75, False), (0.5, True), (0.9, False)])
 def test_equals_loops_in_value_and_after_one_step(nano, images, ratio, norm_pix):
-    fast, slow = (build(nano(), mask_ratio=ratio, norm_pix=norm_pix) for _ in range(2))
+    fast, slow = (build(nano(depth=1), mask_ratio=ratio, norm_pix=norm_pix) for _ in range(2))
     slow.load_state_dict(fast.state_dict())
     batch, noise = images(2), torch.rand(2, 16, generator=torch.Generator().manual_seed(2))
     out = fast(batch, noise)
