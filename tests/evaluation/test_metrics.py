@@ -33,7 +33,7 @@ cases = st.integers(1, 6).flatmap(
 
 @pytest.mark.filterwarnings("ignore:A single label was found")
 @given(cases)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_equal_to_scikit_learn_with_all_labels_listed(case):
     classes, truth, prediction = case
     listed = {"labels": list(range(classes)), "zero_division": 0}
@@ -46,7 +46,7 @@ def test_equal_to_scikit_learn_with_all_labels_listed(case):
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(-3, 3)), min_size=2, max_size=40), st.sampled_from([0.0, 0.05, 0.1, 0.25, 0.5, 1.0]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_ranking_scores_equal_scikit_learn_with_ties(rows, limit):
     truth, score = (np.array(column) for column in zip(*rows, strict=True))
     if truth.min() == truth.max():

@@ -6,6 +6,8 @@ known are made out of a real one: arms exchanged at random, one arm against itse
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 
@@ -34,24 +36,23 @@ def exchange_null_rate(
 
 
 def fresh_seed_null_rate(
-    arm: pd.DataFrame, metric: str, classes: int, rng: np.random.Generator, *, sesoi: float = 0.0, simulations: int = 500, resamples: int = 1000
+    arm: pd.DataFrame, metric: str, classes: int, rng: np.random.Generator, *, sesoi: float = 0.0, resamples: int = 1000
 ) -> float:
-    """Share of "supported" among studies of an arm against itself: half its seeds against the other half, on resampled subjects.
+    """Share of "supported" when an arm meets itself: every choice of half its seeds against an equal number of the others, on the real subjects.
 
+    Unlike `exchange_null_rate` this keeps what is common to a seed (a lucky initialisation helps all subjects at once), which resampling subjects
+    cannot see. Few seeds give few, dependent studies: five give 30. Subjects are not resampled for more of them: the halves of a stored arm do
+    differ a little on its subjects, so a resampled population would hold a true difference and the study would be no null.
     Raises LoupeError below two seeds, and for a metric that is not a function of confusion matrices.
     """
     effect = _confusion_effect(arm, metric, classes)
-    n_seeds, n = effect.a.shape[:2]
-    if n_seeds < 2:
+    seeds = range(len(effect.a))
+    half = len(seeds) // 2
+    if half == 0:
         raise LoupeError("an arm against itself needs at least two seeds; run another.")
-    hits = []
-    for _ in range(simulations):
-        order, people = rng.permutation(n_seeds), rng.integers(n, size=n)
-        half = n_seeds // 2
-        drawn = tuple(str(i) for i in range(n))
-        study = CountsEffect(drawn, effect.a[order[:half]][:, people], effect.a[order[half : 2 * half]][:, people], effect.score)
-        hits.append(supported(study, sesoi, rng, resamples=resamples))
-    return float(np.mean(hits))
+    pairs = [(one, other) for one in combinations(seeds, half) for other in combinations(set(seeds) - set(one), half)]
+    studies = (CountsEffect(effect.subjects, effect.a[list(one)], effect.a[list(other)], effect.score) for one, other in pairs)
+    return float(np.mean([supported(study, sesoi, rng, resamples=resamples) for study in studies]))
 
 
 def inject_gain(arm: pd.DataFrame, metric: str, classes: int, gain: float, rng: np.random.Generator) -> pd.DataFrame:

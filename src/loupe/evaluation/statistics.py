@@ -17,6 +17,7 @@ from loupe.evaluation.effects import Effect
 
 RESAMPLES = 10_000
 LEVEL = 0.95
+ALPHA = 0.05
 POWER = 0.80
 
 
@@ -112,7 +113,7 @@ def detectable_effect(error: float, *, level: float = LEVEL, power: float = POWE
     return float((norm.ppf((1 + level) / 2) + norm.ppf(power)) * error)
 
 
-def verdict(effect: float, low: float, high: float, p_adjusted: float, sesoi: float, *, alpha: float = 1 - LEVEL) -> str:
+def verdict(effect: float, low: float, high: float, p_adjusted: float, sesoi: float, *, alpha: float = ALPHA) -> str:
     """Protocol 4. sesoi: smallest effect of interest, in units of the metric.
 
     "supported": interval above 0, adjusted p < alpha and effect >= sesoi. "not supported": upper end below sesoi. Else "inconclusive".

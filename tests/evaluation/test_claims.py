@@ -1,0 +1,203 @@
+"""The claims table on simulated studies whose truth is known, and the committed claims file."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from loupe.errors import LoupeError
+from loupe.evaluation.claims import NOT_RUN, Cell, Claim, ClaimBook, claims_table, decide, read_claims, read_predictions
+from loupe.evaluation.metrics import uf1
+from loupe.evaluation.statistics import holm
+
+COMMITTED = Path(__file__).parents[2] / "conf" / "claims.yaml"
+VERDICTS = {"supported", "not supported", "inconclusive", NOT_RUN}
+
+
+def claim(identity: str, a: str, *b: str, paper: str = "micron-bert", **changes) -> Claim:
+    facts = {"sentence": "s", "source": "s", "metric": "uf1", "paper_number": "n", "task": "micro", **changes}
+    return Claim(id=identity, paper=paper, a=Cell("study", a), b=tuple(Cell("study", arm) for arm in b), **facts)
+
+
+@pytest.fixture
+def study(simulated_pair):
+    """Arms good and bad (clearly apart), good-again (no better than good), with validation rows that must be ignored."""
+    rng = np.random.default_rng(0)
+    good, bad = simulated_pair(rng, 0.8, 0.4, subjects=20)
+    again = good.assign(arm="again")
+    flip = rng.random(len(again)) < 0.01
+    again["pred"] = np.where(flip, (again["pred"] + 1) % 3, again["pred"])
+    single = bad[bad["seed"] == 0].assign(arm="svm")
+    val = good.assign(split="val", pred=0, sample=lambda f: f["sample"] + 10_000)
+    frame = pd.concat([good.assign(arm="good"), bad.assign(arm="bad"), again, single, val.assign(arm="good")])
+    return {"study": frame}
+
+
+def test_verdicts_on_a_study_with_known_truth(study):
+    book = ClaimBook(
+        {"micro": 3},
+        (
+            claim("better", "good", "bad"),
+            claim("worse", "bad", "good"),
+            claim("same", "good", "again"),
+            claim("best", "good", "bad", "again"),
+            claim("svm", "good", "svm"),
+            claim("absent", "good", "missing"),
+            claim("half", "good", "bad", "missing"),
+            claim("elsewhere", "good", "bad", task="stills"),
+            Claim(id="record", paper="emotic-mae", sentence="s", source="s", metric="macro_f1", paper_number="n"),
+        ),
+    )
+    table = claims_table(book, study, resamples=2000, pretrainings={"study/good": 1, "study/bad": 5, "study/svm": 0}).set_index("id")
+    assert table["verdict"].to_dict() == {
+        "better": "supported", "worse": "not supported", "same": "not supported", "best": "not supported", "svm": "supported",
+        "absent": NOT_RUN, "half": NOT_RUN, "elsewhere": NOT_RUN, "record": NOT_RUN,
+    }  # fmt: skip
+    better, frame = table.loc["better"], study["study"]
+    scored = frame[(frame["arm"] == "good") & (frame["split"] == "loso")]
+    assert better["value_a"] == pytest.approx(np.mean([uf1(f["label"], f["pred"], 3) for _, f in scored.groupby("seed")]), abs=1e-6)
+    assert better["effect"] == pytest.approx(better["value_a"] - better["value_b"], abs=2e-6)
+    assert better["low"] < better["effect"] < better["high"] and 0 < better["detectable"] < better["effect"]
+    assert (better["n_subjects"], better["n_samples"], better["n_seeds"], better["n_pretrainings"]) == (20, 240, 3, 1)
+    assert table.loc["svm", ["n_seeds", "n_seeds_a", "n_seeds_b", "n_pretrainings"]].tolist() == [3, 3, 1, 1]
+    assert table.loc["best", "cells"] == "study/good@1 - study/again@1 (best of 2)"
+    assert table.loc["half", "cells"] == "study/good@1 - best of (study/bad@1 | study/missing@1)"
+    assert set(table["note"]) == {"on generated faces"} and set(table["licensed"]) == {"not run"}
+    assert table.loc["absent", ["effect", "p", "n_subjects"]].isna().all()
+
+
+def test_holm_runs_within_a_paper_over_the_claims_that_ran(study):
+    claims = [claim(f"m{i}", "good", "bad") for i in range(3)] + [claim("e", "good", "again", paper="emotic-mae"), claim("none", "good", "missing")]
+    table = claims_table(ClaimBook({"micro": 3}, tuple(claims)), study, resamples=500).set_index("id")
+    micro = ["m0", "m1", "m2"]
+    np.testing.assert_allclose(table.loc[micro, "p_holm"].astype(float), holm(table.loc[micro, "p"]), atol=2e-6)
+    assert table.loc["m0", "p_holm"] > table.loc["m0", "p"]
+    assert table.loc["e", "p_holm"] == table.loc["e", "p"]
+
+
+def test_holm_can_take_a_verdict_away(simulated_pair):
+    a, b = simulated_pair(np.random.default_rng(1), 0.62, 0.5, subjects=14, seeds=1)
+    frame = {"study": pd.concat([a.assign(arm="x"), b.assign(arm="y")])}
+    alone = ClaimBook({"micro": 3}, (claim("c", "x", "y", sesoi=0.0),))
+    table = claims_table(alone, frame, resamples=2000)
+    assert table["verdict"][0] == "supported" and 0.001 < table["p"][0] < 0.05
+    crowd = ClaimBook({"micro": 3}, (*alone.claims, *(claim(f"n{i}", "y", "x", sesoi=0.0) for i in range(25))))
+    assert claims_table(crowd, frame, resamples=2000)["verdict"][0] == "inconclusive"
+
+
+def test_a_claim_is_decided_alone_and_the_same_each_time(study):
+    one, other = claim("better", "good", "bad"), claim("zzz", "good", "again")
+    full = claims_table(ClaimBook({"micro": 3}, (other, one)), study, resamples=500, seed=4).set_index("id").loc["better"]
+    lone = claims_table(ClaimBook({"micro": 3}, (one,)), study, resamples=500, seed=4).set_index("id").loc["better"]
+    assert (full[["effect", "low", "high", "p"]] == lone[["effect", "low", "high", "p"]]).all()
+    shuffled = {"study": study["study"].sample(frac=1, random_state=0)}
+    pd.testing.assert_frame_equal(
+        claims_table(ClaimBook({"micro": 3}, (one,)), shuffled, resamples=500, seed=4).astype(str),
+        lone.to_frame().T.reset_index(names="id")[claims_table(ClaimBook({"micro": 3}, (one,)), study, resamples=50).columns].astype(str),
+    )
+    row = decide(one, study, 3, np.random.default_rng(0), resamples=500)
+    assert row["p_holm"] == row["p"] and row["verdict"] == "supported"
+
+
+def test_score_and_localisation_claims(simulated_pair):
+    rng = np.random.default_rng(2)
+    a, b = simulated_pair(rng, 0.9, 0.2, classes=2, seeds=2, seeds_b=1, task="spotting")
+    maps = [f.assign(task="localisation", rank_correlation=rng.normal(m, 0.2, len(f)), p1=np.nan) for f, m in ((a, 0.6), (b, 0.2))]
+    frame = {"study": pd.concat([a, b, *maps])}
+    book = ClaimBook(
+        {"spotting": 2, "localisation": 1},
+        (
+            claim("area", "a", "b", task="spotting", metric="auroc"),
+            claim("sensitivity", "a", "b", task="spotting", metric="sensitivity_at_fpr05"),
+            claim("maps", "a", "b", task="localisation", metric="rank_correlation"),
+        ),
+    )
+    table = claims_table(book, frame, resamples=1000)
+    assert table["verdict"].tolist() == ["supported"] * 3
+    assert table["value_a"][2] == pytest.approx(0.6, abs=0.03) and table["effect"][2] == pytest.approx(0.4, abs=0.05)
+
+
+def test_records_of_stages_are_read(tmp_path, study):
+    for stage, name in (("one", "predictions"), ("two", "predictions"), ("two", "localisation")):
+        (tmp_path / stage).mkdir(exist_ok=True)
+        study["study"].assign(task=name).to_parquet(tmp_path / stage / f"{name}.parquet")
+    records = read_predictions(tmp_path)
+    assert set(records) == {"one", "two"}
+    assert set(records["two"]["task"]) == {"predictions", "localisation"} and len(records["two"]) == 2 * len(records["one"])
+    assert read_predictions(tmp_path / "nothing") == {}
+
+
+def test_the_committed_claims():
+    book = read_claims(COMMITTED)
+    assert {claim.paper for claim in book.claims} == {"emotic-mae", "micron-bert"}
+    assert sum(claim.a is not None for claim in book.claims) >= 15
+    assert all(claim.sentence.endswith(".") and claim.source and claim.paper_number and claim.scales for claim in book.claims)
+    assert book.classes == {"stills": 8, "micro": 3, "spotting": 2, "localisation": 1}
+    table = claims_table(book, {}, resamples=10)
+    assert set(table["verdict"]) == {NOT_RUN} and table["id"].is_unique and len(table) == len(book.claims)
+    columns = (
+        "id paper sentence metric value_a value_b effect low high p p_holm n_subjects n_seeds n_pretrainings detectable verdict note cells "
+        "paper_number licensed"
+    )
+    assert set(columns.split()) <= set(table.columns)
+
+
+def test_every_committed_claim_with_cells_can_be_decided(simulated):
+    """Runs the whole committed file on simulated cells: no claim names a metric, task or class count that its records cannot serve."""
+    book = read_claims(COMMITTED)
+    rng = np.random.default_rng(3)
+    labels = {task: np.arange(48) % max(classes, 2) for task, classes in book.classes.items()}
+    rows: dict[str, dict[tuple, pd.DataFrame]] = {}
+    for entry in book.claims:
+        for cell in (entry.a, *entry.b) if entry.a else ():
+            frame = simulated(
+                rng, subjects=6, per_subject=8, classes=max(book.classes[entry.task], 2), seeds=2, labels=labels[entry.task],
+                arm=cell.arm, task=entry.task, fraction=cell.fraction,
+            ).assign(rank_correlation=0.5)  # fmt: skip
+            rows.setdefault(cell.stage, {})[(entry.task, cell.arm, cell.fraction)] = frame
+    table = claims_table(book, {stage: pd.concat(cells.values()) for stage, cells in rows.items()}, resamples=64).set_index("id")
+    ran = [entry.id for entry in book.claims if entry.a]
+    assert table.loc[ran, "p_holm"].between(0, 1).all() and (table.loc[ran, "verdict"] != NOT_RUN).all()
+    assert set(table["verdict"]) <= VERDICTS and (table.drop(index=ran)["verdict"] == NOT_RUN).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"metric": "f2"}, "claim x: metric 'f2' is unknown"),
+        ({"paper": "mae"}, "claim x: paper 'mae' is unknown"),
+        ({"sesio": 0.1}, "claim x: .*sesio"),
+        ({"b": None}, "both a and b"),
+        ({"task": "other"}, "task 'other'"),
+        ({"a": {"stage": "s", "arms": "a"}}, "claim x: .*arms"),
+    ],
+)
+def test_a_bad_claims_file_is_refused(tmp_path, change, message):
+    entry = {
+        "id": "x", "paper": "micron-bert", "sentence": "s.", "source": "s", "metric": "uf1", "paper_number": "n", "task": "micro",
+        "a": {"stage": "s", "arm": "a"}, "b": {"stage": "s", "arm": "b"},
+    }  # fmt: skip
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump({"tasks": {"micro": 3}, "claims": [entry]}))
+    assert read_claims(path).claims[0].b == (Cell("s", "b", 1.0),)
+    path.write_text(yaml.safe_dump({"tasks": {"micro": 3}, "claims": [entry | change]}))
+    with pytest.raises(LoupeError, match=message):
+        read_claims(path)
+
+
+def test_other_bad_files_are_refused(tmp_path):
+    path = tmp_path / "claims.yaml"
+    with pytest.raises(LoupeError, match="missing"):
+        read_claims(path)
+    path.write_text("claims: [\n")
+    with pytest.raises(LoupeError, match="not valid YAML"):
+        read_claims(path)
+    path.write_text("claims: []\n")
+    with pytest.raises(LoupeError, match="keys tasks and claims"):
+        read_claims(path)
+    entry = "{id: x, paper: micron-bert, sentence: s, source: s, metric: uf1, paper_number: n}"
+    path.write_text(f"tasks: {{micro: 3}}\nclaims: [{entry}, {entry}]\n")
+    with pytest.raises(LoupeError, match="id x occurs 2 times"):
+        read_claims(path)

@@ -1,0 +1,88 @@
+"""Controls of the rule: no difference is not called supported, an injected gain is; and a rule that ignores subjects is caught."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from loupe.errors import LoupeError
+from loupe.evaluation.controls import exchange_null_rate, fresh_seed_null_rate, inject_gain, supported
+from loupe.evaluation.effects import effect_of
+from loupe.evaluation.metrics import macro_f1
+from loupe.evaluation.statistics import bootstrap_interval, detectable_effect
+
+LIMIT = 0.05
+
+
+def margin(simulations: int) -> float:
+    return 3 * np.sqrt(LIMIT * (1 - LIMIT) / simulations)
+
+
+@pytest.mark.parametrize("metric", ["uf1", "auroc"])
+def test_arms_exchanged_at_random_are_not_supported(simulated_pair, metric):
+    rng = np.random.default_rng(0)
+    a, b = simulated_pair(rng, 0.8, 0.4, classes=2, seeds=2)
+    effect = effect_of(a, b, metric, 2)
+    assert supported(effect, 0.05, rng, resamples=1000)
+    assert exchange_null_rate(effect, rng, sesoi=0.0, simulations=200, resamples=300) <= LIMIT + margin(200)
+
+
+def test_the_same_arm_with_fresh_seeds_is_not_supported(simulated):
+    rng = np.random.default_rng(1)
+    arms = (simulated(rng, subjects=20, per_subject=8, seeds=2, skill=0.5) for _ in range(80))
+    assert np.mean([fresh_seed_null_rate(arm, "uf1", 3, rng, resamples=300) for arm in arms]) <= LIMIT + margin(80)
+
+
+def test_fresh_seeds_meet_in_every_way(simulated):
+    """A seed that is better throughout is seen: among two seeds it wins one of two meetings; among five it is in a winning pair in 12 of 30."""
+    for seeds, share in ((2, 1 / 2), (5, 12 / 30)):
+        arm = simulated(np.random.default_rng(2), seeds=1, skill=0.3)
+        lucky = [arm.assign(pred=arm["label"], seed=0), *(arm.assign(seed=seed) for seed in range(1, seeds))]
+        assert fresh_seed_null_rate(pd.concat(lucky), "uf1", 3, np.random.default_rng(3), resamples=200) == share
+
+
+def test_permuted_labels_are_not_supported(simulated_pair):
+    rng = np.random.default_rng(2)
+    hits = []
+    for _ in range(60):
+        a, b = simulated_pair(rng, 0.7, 0.4, seeds=1, per_subject=8)
+        order = rng.permutation(len(a))
+        mixed = a["label"].to_numpy()[order]
+        hits.append(supported(effect_of(a.assign(label=mixed), b.assign(label=mixed), "uf1", 3), 0.0, rng, resamples=300))
+    assert np.mean(hits) <= LIMIT + margin(60)
+
+
+def test_an_injected_gain_is_supported(simulated):
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        arm = simulated(rng, subjects=20, seeds=3, skill=0.4)
+        fresh = simulated(rng, subjects=20, seeds=3, skill=0.4, labels=arm[arm["seed"] == 0]["label"].to_numpy())
+        error = bootstrap_interval(effect_of(arm, fresh, "uf1", 3), rng, resamples=1000).error
+        gain = max(2 * detectable_effect(error), 0.05)
+        better = inject_gain(arm, "uf1", 3, gain, rng)
+        effect = effect_of(better, arm, "uf1", 3)
+        assert gain <= effect.resampled(np.ones((1, 20)))[0] < gain + 0.01
+        assert supported(effect, 0.05, rng, resamples=1000)
+
+
+def test_injection_has_a_ceiling(simulated):
+    arm = simulated(np.random.default_rng(4), skill=0.9)
+    with pytest.raises(LoupeError, match="above what this arm can reach"):
+        inject_gain(arm, "uf1", 3, 0.5, np.random.default_rng(0))
+    perfect = inject_gain(arm, "uf1", 3, 1 - np.mean([macro_f1(f["label"], f["pred"], 3) for _, f in arm.groupby("seed")]), np.random.default_rng(0))
+    assert (perfect["pred"] == perfect["label"]).all()
+
+
+def test_rows_taken_for_subjects_would_be_caught(simulated_pair):
+    """Planted bug: treating every row as its own subject, where whole people are read well by one arm. The null control must see it."""
+    rng = np.random.default_rng(5)
+    false = []
+    for _ in range(60):
+        a, b = simulated_pair(rng, 0.5, 0.5, subjects=12, per_subject=20, seeds=1, classes=2)
+        # Each arm happens to fit some people and not others: a difference within a person, none between arms.
+        for frame in (a, b):
+            fits = dict(zip(sorted(frame["subject"].unique()), rng.random(12) < 0.5, strict=True))
+            frame["pred"] = np.where(frame["subject"].map(fits), frame["label"], 1 - frame["label"])
+        rows = [frame.assign(subject=frame["sample"].astype(str)) for frame in (a, b)]
+        false.append([supported(effect_of(*pair, "uf1", 2), 0.0, rng, resamples=200) for pair in ((a, b), rows)])
+    by_subject, by_row = np.mean(false, axis=0)
+    assert by_subject <= LIMIT + margin(60) < by_row
