@@ -58,7 +58,11 @@ class Bench:
         write_parquet(table, self.out / name)
 
     def publish(self, destination: Path) -> None:
-        """Move `out/` to `destination` in one step and clear the scratch area."""
+        """Move `out/` to `destination` in one step (nothing, where nothing was written) and clear the scratch area."""
+        if not any(self.out.iterdir()):
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self._lock.close()
+            return
         destination.parent.mkdir(parents=True, exist_ok=True)
         if destination.exists():
             shutil.rmtree(destination)

@@ -35,6 +35,7 @@ class Session:
         self.figures = home / "reports" / "figures" / stage
         self.tables = home / "reports" / "tables" / stage
         self.runs = home / "data" / "runs" / stage
+        self.prepared_out = home / "data" / "prepared"
         self.reports = home / "reports"
         self._started = time.time()
         for name in inputs:

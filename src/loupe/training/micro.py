@@ -116,6 +116,21 @@ def onset_apex_features(model: MicronBert, onset: np.ndarray, apex: np.ndarray) 
     return torch.cat(parts).numpy()
 
 
+@torch.inference_mode()
+def patch_maps(model: MicronBert, onset: np.ndarray, apex: np.ndarray) -> dict[str, np.ndarray]:
+    """DMA, PoI and their product (N, L) each, for uint8 frame pairs (N, H, W, 3). A map that a variant lacks is all ones."""
+    device = next(model.parameters()).device
+    model.eval()
+    parts: dict[str, list[np.ndarray]] = {"dma": [], "poi": [], "weight": []}
+    for start in range(0, len(onset), 128):
+        pair = [to_float(torch.from_numpy(np.ascontiguousarray(x[start : start + 128])).to(device)) for x in (onset, apex)]
+        maps = model.maps(*pair)
+        for name, found in parts.items():
+            values = maps[name] if maps[name] is not None else torch.ones_like(next(m for m in maps.values() if m is not None))
+            found.append(values.float().cpu().numpy())
+    return {name: np.concatenate(found) for name, found in parts.items()}
+
+
 def loso_heads(
     features: np.ndarray, labels: np.ndarray, subjects: np.ndarray, classes: int, *, seeds: list[int], steps: int, lr: float, weight_decay: float
 ) -> np.ndarray:

@@ -1,0 +1,103 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 00 · Start here
+#
+# **What is this?** Two published systems that read faces with few labels, rebuilt in the open, run end to end, and every claim put to the test:
+#
+# * **Emotic MAE** (arXiv 2403.13039): a masked autoencoder pre-trained on faces, then a classifier that looks at a face *and* at a picture of its expressive
+#   parts. Notebooks 02, 03, 07.
+# * **Micron-BERT** (arXiv 2304.03195): finds movements of a pixel or less between two video frames, learnt without labels. Notebooks 04, 05.
+#
+# Neither paper's training code was ever released. Everything here runs on a laptop, on generated faces, and gives the same bytes every time.
+#
+# **How do I run it?** `make study` runs everything, `make study SCALE=smoke` a small version in minutes, `make lab` opens these notebooks. Inside a notebook,
+# change `overrides` in the parameter cell: `["mae_face.mask_ratio=0.5"]`, `["view=mirror"]`. Runs in JupyterLab write to `data/scratch/student/` and never
+# touch the study's results.
+
+# %% tags=["parameters"]
+overrides = []
+
+# %%
+import numpy as np
+import pandas as pd
+from loupe.data.store import read_store
+from loupe.reporting import tables
+from loupe.reporting.drawing import save
+from loupe.reporting.faces import contact_sheet
+from loupe.session import start
+
+session = start("start-here", overrides, inputs=["data/prepared/labelled", "reports/claims.csv"])
+cfg = session.config
+store = read_store(session.prepared("labelled"))
+
+# %% [markdown]
+# ## The faces
+
+# %%
+train = store.split("train")
+chosen = np.concatenate([np.flatnonzero(train.labels == label)[:: max(1, (train.labels == label).sum() // 2)][:2] for label in range(len(store.class_names))])
+order = np.concatenate([chosen[0::2], chosen[1::2]])
+sheet = contact_sheet(
+    np.asarray(train.images[order]), columns=len(store.class_names), names=store.class_names,
+    caption="Two people for each class of the study.",
+)  # fmt: skip
+save(sheet, session.figures, "classes")
+sheet
+
+# %% [markdown]
+# ## What it found
+#
+# On generated faces, by the rule of notebook 11. "Inconclusive" means that this number of people could not tell.
+
+# %%
+claims = pd.read_csv(session.root / "reports" / "claims.csv")
+decided = claims[claims["effect"].notna()]
+verdicts = decided.groupby("verdict").size().rename("claims").reset_index()
+tables.write(verdicts, session.tables, "verdicts", "How many claims of the two papers came out how, on generated faces.")
+with pd.option_context("display.max_colwidth", None):
+    display(decided[["sentence", "effect", "low", "high", "verdict"]].round(3))  # noqa: F821
+
+# %%
+session.finish()
+
+# %% [markdown]
+# ## Where to go
+#
+# | notebook | question |
+# |---|---|
+# | 01-data | which faces, which labels, who is in which split |
+# | 02-mae-face | can it rebuild 75 % hidden faces |
+# | 03-dual-view | does a second view help, which parts does fusion weigh |
+# | 04-micron-bert | what do DMA and PoI see in two frames |
+# | 05-micro-expressions | leave one subject out: UF1, UAR, against baselines |
+# | 06-ablations | which part earns its place |
+# | 07-low-label | how far do few labels go |
+# | 11-claims | every claim: supported, not supported, inconclusive |
+#
+# **What Loupe must not be used for**: inferring people's emotions covertly, at work, at school or anywhere (the EU AI Act forbids it there). An expression is
+# not a felt emotion, and nothing here was measured on real people.
+#
+# ## What we learnt
+#
+# * Read the verdicts with their intervals, and remember on what faces they were measured.
+#
+# ## Exercises
+#
+# 1. Which claims have an effect whose interval excludes 0 but is still "inconclusive"? Why?
+# 2. Find the cells behind one verdict (column `cells` of `reports/claims.csv`) and the notebook that trained them.
+# 3. Run notebook 02 with a mask ratio of .5 and compare the probe.
+#
+# <details><summary>Solutions</summary>
+#
+# 1. The effect is smaller than the smallest effect of interest, or Holm's correction lifts p above .05.
+# 2. `stage/arm@share`: the stage is the notebook's name without its number.
+# 3. See the first exercise of notebook 02.
+#
+# </details>

@@ -1,0 +1,108 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 11 · Every claim of the two papers: supported, not supported, inconclusive?
+#
+# A claim is data (`conf/claims.yaml`): a sentence, two cells whose difference decides it, a metric, and the smallest effect that would matter (.05 macro-F1
+# or UF1). The rule was fixed before anything was trained:
+#
+# * the effect is the difference of the metric on **pooled** predictions, averaged over seeds;
+# * its interval comes from 10,000 resamples of **people** (BCa; percentile where BCa is undefined), the p-value from exchanging the two arms within people;
+#   p-values are corrected by Holm within each paper;
+# * **supported**: interval above 0, corrected p < .05 *and* effect at least the smallest effect of interest; **not supported**: the interval's upper end lies
+#   below it; everything else is **inconclusive**, with the smallest effect this study could have found.
+#
+# Every verdict reads "on generated faces". Nobody has run the licensed data yet, and the last column says so. The papers' own numbers stand beside ours for
+# orientation only: other data, not comparable.
+
+# %% tags=["parameters"]
+overrides = []
+
+# %%
+from dataclasses import replace
+
+import pandas as pd
+from loupe.data.store import read_store
+from loupe.evaluation.claims import claims_table, read_claims, read_predictions
+from loupe.reporting import tables
+from loupe.reporting.drawing import save
+from loupe.reporting.effects import effect_plot
+from loupe.session import start
+
+stages = ("mae-face", "dual-view", "micron-bert", "micro-expressions", "ablations", "low-label")
+session = start("claims", overrides, inputs=["data/prepared/labelled", *(f"data/runs/{stage}" for stage in stages)])
+cfg = session.config
+book = read_claims(session.root / "conf" / "claims.yaml")
+book = replace(book, classes={**book.classes, "stills": len(read_store(session.prepared("labelled")).class_names)})
+predictions = read_predictions(session.root / "data" / "runs")
+print(f"{len(book.claims)} claims; predictions of {', '.join(sorted(predictions))}")
+
+# %% [markdown]
+# ## Decide
+#
+# How many pre-trainings stand behind an arm is printed with every verdict: with one, the interval speaks of people and fine-tuning seeds, not of another
+# pre-training run.
+
+# %%
+experiments = cfg.experiments
+pretrainings = {f"{stage}/{arm.name}": int(arm.init == "mae") for stage, arms in (("dual-view", experiments.dual_view.arms), ("ablations", experiments.ablations.arms), ("low-label", experiments.low_label.arms)) for arm in arms}
+pretrainings |= {f"ablations/{arm.name}": int(arm.pretrained) for arm in experiments.ablations.micro}
+pretrainings |= {f"micro-expressions/{method}": int(method == "micron-bert") for method in experiments.micro_expressions.methods}
+pretrainings |= {"low-label/hog": 0, "low-label/au-oracle": 0, "low-label/majority": 0}
+pretrainings |= {f"micron-bert/{arm}": int(arm not in ("mean-map", "difference", "flow-stabilised")) for arm in predictions["micron-bert"]["arm"].unique()}
+claims = claims_table(book, predictions, seed=cfg.data.seed, resamples=cfg.scale.statistics.resamples, pretrainings=pretrainings)
+claims.to_csv(session.reports / "claims.csv", index=False, lineterminator="\n")
+claims["verdict"].value_counts().rename("claims").to_frame()
+
+# %%
+decided = claims[claims["effect"].notna()]
+columns = ["id", "metric", "value_a", "value_b", "effect", "low", "high", "p_holm", "detectable", "n_subjects", "n_seeds", "n_pretrainings", "verdict"]
+tables.write(decided[columns], session.tables, "decided", f"Claims that this study ran, on generated faces, {cfg.scale.name} scale.")
+decided[columns].round(3)
+
+# %%
+for paper, title in (("emotic-mae", "Emotic MAE"), ("micron-bert", "Micron-BERT")):
+    part = decided[decided["paper"] == paper]
+    if len(part):
+        figure = effect_plot(part, name="sentence", caption=f"{title}: effect of each claim with its 95 % interval over people; the tick is the smallest effect of interest. On generated faces.")
+        save(figure, session.figures, f"effects-{paper}")
+        display(figure)  # noqa: F821
+
+# %% [markdown]
+# ## What was not run
+#
+# Honest studies say what they left out. These claims are on record and wait for a larger scale or for licensed data.
+
+# %%
+open_claims = claims[claims["effect"].isna()][["id", "paper", "sentence", "verdict"]]
+with pd.option_context("display.max_colwidth", None):
+    display(open_claims)  # noqa: F821
+
+# %%
+session.finish()
+
+# %% [markdown]
+# ## What we learnt
+#
+# * "Inconclusive" is a result: it names the effect that this number of people could have shown.
+# * A small p with a tiny effect is not support, and a large effect with a wide interval is not either.
+#
+# ## Exercises
+#
+# 1. Move the smallest effect of interest of one claim to 0. Does its verdict change? Should you be allowed to do that now?
+# 2. Which claims would flip if Holm's correction were dropped?
+# 3. Double the people in your head: which "inconclusive" would you expect to be decided? Use the column `detectable`.
+#
+# <details><summary>Solutions</summary>
+#
+# 1. It may; and no, not after having seen the effect. That is why the file was committed before the run.
+# 2. Those whose raw `p` lies below .05 and whose `p_holm` does not.
+# 3. The detectable effect shrinks by about $\sqrt 2$; those whose effect lies between the old and the new value.
+#
+# </details>
