@@ -96,8 +96,7 @@ def draw_expression(label: str, intensity: float, rng: np.random.Generator, lean
     `lean` is the person's lasting left-right asymmetry (about a tenth), to which a little is added each time.
     """
     if label == "Neutral":
-        au = au_vector({"AU1": rng.uniform(0, 0.06), "AU43": rng.uniform(0, 0.12), "AU12": rng.uniform(0, 0.06), "AU24": rng.uniform(0, 0.1)})
-        name = "neutral"
+        au, name = resting(rng), "neutral"
     elif label == "Other":
         au, name = _draw_other(rng)
     else:
@@ -106,6 +105,11 @@ def draw_expression(label: str, intensity: float, rng: np.random.Generator, lean
     if label != "Neutral":
         au = au * intensity
     return asymmetric(au, lean + rng.normal(0, 0.06)), name
+
+
+def resting(rng: np.random.Generator) -> np.ndarray:
+    """Resting face: a trace of tone in a few units, little enough to read as no expression."""
+    return au_vector({"AU1": rng.uniform(0, 0.06), "AU5": rng.uniform(0, 0.1), "AU12": rng.uniform(0.02, 0.12), "AU24": rng.uniform(0, 0.1), "AU43": rng.uniform(0, 0.06)})
 
 
 def _draw_prototype(label, kind, rng) -> np.ndarray:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from loupe.faces.expression import asymmetric, au_vector, draw_expression
+from loupe.faces.expression import asymmetric, au_vector, draw_expression, resting
 from loupe.faces.render import Motion
 from loupe.faces.template import smoothstep
 
@@ -49,7 +49,7 @@ class Dial:
 
 DIALS = (
     Dial(0, 0, 0, 0, 0, 0, 0, 0),
-    Dial(0.0026, 0.0045, 0.14, 0.20, 0.22, 0.004, 0.02, 0.012),
+    Dial(0.0022, 0.0038, 0.12, 0.18, 0.18, 0.004, 0.02, 0.010),
     Dial(0.0065, 0.0110, 0.30, 0.40, 0.40, 0.008, 0.05, 0.025),
 )
 
@@ -166,7 +166,7 @@ def micro_script(rng: np.random.Generator, emotion: str | None, habit: np.ndarra
     return ClipScript(
         fps=fps,
         frames=frames,
-        base=rest(rng),
+        base=resting(rng),
         expressions=(event,),
         distractors=_distractors(rng, length, dial, emotion is None and nuisance > 0),
         gaze_shift=_gaze_shift(rng, length, dial.gaze),
@@ -181,11 +181,6 @@ def micro_script(rng: np.random.Generator, emotion: str | None, habit: np.ndarra
         label=name,
         amplitude=amplitude,
     )
-
-
-def rest(rng: np.random.Generator) -> np.ndarray:
-    """Resting face: a trace of tone in a few units."""
-    return au_vector({"AU43": rng.uniform(0, 0.10), "AU1": rng.uniform(0, 0.05), "AU24": rng.uniform(0, 0.1)})
 
 
 def _micro_units(rng, emotion, habit) -> tuple[np.ndarray, float, str]:
@@ -245,7 +240,7 @@ def macro_script(rng: np.random.Generator, labels: list[str], habit: np.ndarray,
     return ClipScript(
         fps=fps,
         frames=frames,
-        base=rest(rng),
+        base=resting(rng),
         expressions=tuple(events),
         distractors=tuple(blinks),
         gaze_shift=_gaze_shift(rng, length, min(1.0, 3 * dial.gaze)),

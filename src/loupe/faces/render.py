@@ -10,6 +10,7 @@ from loupe.faces import template as anatomy
 from loupe.faces.bake import EYE, HAIR, LASH, MOUTH, SKIN, TEETH, TONGUE
 from loupe.faces.expression import unit_matrix, wrinkle_activation
 from loupe.faces.identity import Identity
+from loupe.faces.landmarks import landmark_vertices
 from loupe.faces.raster import CULL_BACK, HIDDEN, TWO_SIDED, Buffers, add_sparse, vertex_normals
 from loupe.faces.scene import Light, Occluder, View, overlay
 from loupe.faces.shade import shade
@@ -77,6 +78,8 @@ class Renderer:
         self.eye_frame = np.zeros_like(self.template)
         self.eye_frame[self.n_head : self.n_head + 2 * self.n_eye] = np.tile(head["sphere"], (2, 1))
         self.normals = np.zeros_like(self.template)
+        self.lips = self._lip_vertices()
+        self.landmark_vertices = landmark_vertices(head, self.lips)
         self.buffers = Buffers(self.pixels, self.pixels)
         self.small = Buffers(size, size)
         self.shadow = Buffers(SHADOW_PIXELS, SHADOW_PIXELS)
@@ -171,6 +174,10 @@ class Renderer:
         start, n = self.n_head, self.n_eye
         return np.stack([screen[start : start + n].mean(0), screen[start + n : start + 2 * n].mean(0)])
 
+    def landmarks(self, projection: Projection) -> np.ndarray:
+        """The 68 iBUG points (136,) as x, y in image pixels."""
+        return projection.screen(self.size)[self.landmark_vertices].ravel()
+
     def motion_field(self, person: Identity, au_from: np.ndarray, au_to: np.ndarray, view: View) -> np.ndarray:
         """Magnitude in px (size, size) of the motion due to the expression alone, drawn where the surface is in the first frame."""
         first = self.project(person, self.expressive(person, au_from, view.gaze), view)
@@ -185,8 +192,7 @@ class Renderer:
         hit = self.small.index >= 0
         kind = np.where(hit, self.head["material"][self.small.index], -1)
         position = self.small.interpolate(self.template, self.head["triangles"])
-        lips = self._lip_vertices()
-        lip = self.small.interpolate(lips, self.head["triangles"])
+        lip = self.small.interpolate(self.lips, self.head["triangles"])
         mask = np.zeros(hit.shape, np.uint8)
         skin = (kind == SKIN) & (anatomy.hairline(position) < 0) & (position[..., 2] > 0.2)
         mask[skin] = PARTS.index("skin")
@@ -202,13 +208,11 @@ class Renderer:
         self.small.draw(projection.x * ratio, projection.y * ratio, projection.inverse_depth, self.head["triangles"], sides)
 
     def _lip_vertices(self) -> np.ndarray:
-        """Lip mask per vertex (V,), read off the texture chart once."""
-        if not hasattr(self, "_lips"):
-            field = self.head["field_lip"]
-            skin = self.head["material"] == SKIN
-            corners, uv = self.head["triangles"][skin].ravel(), self.head["texture"][skin].reshape(-1, 2)
-            rows = np.clip((uv[:, 1] * field.shape[0]).astype(int), 0, field.shape[0] - 1)
-            columns = np.clip((uv[:, 0] * field.shape[1]).astype(int), 0, field.shape[1] - 1)
-            self._lips = np.zeros(len(self.template), np.float32)
-            self._lips[corners] = field[rows, columns]
-        return self._lips
+        """Lip mask per vertex (V,), read off the texture chart."""
+        field, skin = self.head["field_lip"], self.head["material"] == SKIN
+        corners, uv = self.head["triangles"][skin].ravel(), self.head["texture"][skin].reshape(-1, 2)
+        rows = np.clip((uv[:, 1] * field.shape[0]).astype(int), 0, field.shape[0] - 1)
+        columns = np.clip((uv[:, 0] * field.shape[1]).astype(int), 0, field.shape[1] - 1)
+        lips = np.zeros(len(self.template), np.float32)
+        lips[corners] = field[rows, columns]
+        return lips

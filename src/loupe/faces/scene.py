@@ -197,4 +197,4 @@ def _draw_glasses(pen, glass, eyes, form, dark) -> None:
     inner = [eyes[0] + axis * half_width, eyes[1] - axis * half_width]
     pen.line([tuple(p) for p in inner], fill=255, width=rim)
     for eye, sign in ((eyes[0], -1), (eyes[1], 1)):
-        pen.line([tuple(eye + sign * axis * half_width), tuple(eye + sign * axis * (half_width + between * 0.5) - down * between * 0.05)], fill=255 if dark else 200, width=rim)
+        pen.line([tuple(eye + sign * axis * half_width), tuple(eye + sign * axis * (half_width + between * 0.24) - down * between * 0.03)], fill=255 if dark else 200, width=rim)

@@ -58,7 +58,7 @@ def draw_looks(rng: np.random.Generator, sex: float, age: float, tone_step: floa
     beard = float(rng.choice((0.06, 0.22, 0.4, 0.85), p=(0.45, 0.25, 0.15, 0.15))) if male else 0.0
     moustache = float(np.clip(beard + rng.choice((0, 0.3), p=(0.85, 0.15)), 0, 0.85)) if male else 0.0
     painted = rng.random() < 0.3 and not male
-    make_up = rng.uniform((0.5, 0.12, 0.15), (0.75, 0.3, 0.33)) if painted else None
+    make_up = rng.uniform((0.5, 0.15, 0.18), (0.72, 0.34, 0.36)) if painted else None
     recede = float(rng.uniform(-0.06, 0.04) + 0.14 * sex * age)
     return Looks(tone, tone_step, hair, iris, style, recede, fringe, beard, moustache, make_up)
 
@@ -77,9 +77,9 @@ def paint(fields: dict[str, np.ndarray], looks: Looks, sex: float, age: float, r
     albedo = skin * np.exp(-melanin[..., None] * (1.0, 1.25, 1.4) - redness[..., None] * (-0.15, 1.1, 0.9))
 
     lip = fields["lip"]
-    lip_colour = linear(looks.make_up) if looks.make_up is not None else linear(looks.tone * (0.86, 0.58, 0.56))
+    lip_colour = linear(looks.make_up) if looks.make_up is not None else linear(looks.tone * (0.84, 0.62, 0.60))
     texture = 1 + 0.10 * _noise(rng, lip.shape, 90)
-    albedo = _mix(albedo, lip_colour * texture[..., None], lip * rng.uniform(0.5, 0.9))
+    albedo = _mix(albedo, lip_colour * texture[..., None], lip * rng.uniform(0.4, 0.8))
     brow = _brows(position, sex, rng) * front
     albedo = _mix(albedo, linear(looks.hair * 0.75), brow)
     albedo, beard = _beard(albedo, fields, looks, rng)
@@ -87,7 +87,7 @@ def paint(fields: dict[str, np.ndarray], looks: Looks, sex: float, age: float, r
     albedo = _mix(albedo, linear(looks.hair) * np.exp(strands)[..., None], scalp)
 
     specular = 0.42 + 0.06 * _noise(rng, lip.shape, 8, 2) + 0.05 * _noise(rng, lip.shape, 70)
-    specular = np.clip(specular, 0.1, 1) * (1 - 0.5 * scalp) * (1 - 0.6 * brow) + 0.35 * lip + 0.15 * fields["nose_shine"]
+    specular = np.clip(specular, 0.1, 1) * (1 - 0.35 * darkness) * (1 - 0.5 * scalp) * (1 - 0.6 * brow) + 0.30 * lip + 0.15 * fields["nose_shine"]
     pores = _noise(rng, lip.shape, 120) * 0.0007 + _noise(rng, lip.shape, 40) * 0.0006
     relief = object_gradient(pores * (1 + 1.2 * age) * (1 - scalp) + beard * 0.002 + hair_relief, fields["jacobian"])
     painted = np.concatenate([np.clip(albedo, 0.003, 0.95), specular[..., None], scalp[..., None], relief], axis=-1)

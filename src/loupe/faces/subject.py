@@ -94,10 +94,11 @@ def render_still(studio: Studio, seed: int, role: str, number: int, sample: int,
     light = draw_light(rng)
     background, background_kind = draw_background(rng, studio.renderer.size)
     occluder = draw_occluder(rng)
-    linear, _ = studio.renderer.draw(who, au, view, light, background, occluder)
+    linear, projection = studio.renderer.draw(who, au, view, light, background, occluder)
     image = expose(linear, draw_still_camera(rng), rng)
     row = _row(who, seed, role, number, view, light, background_kind, occluder)
     row |= {"label": STILL_CLASSES.index(label), "label_name": label, "au": au, "intensity": intensity}
+    row["landmarks"] = studio.renderer.landmarks(projection).round(2)
     return image, row
 
 
@@ -134,11 +135,12 @@ def render_frame(studio: Studio, seed: int, role: str, number: int, clip: int, f
     jitter = 1 + 0.1 * script.flicker[0] * rng.normal()
     light = scene.light.scaled(script.gain(frame) * jitter)
     head = script.head(frame)
-    linear, _ = studio.renderer.draw(who, script.au(frame), view, light, scene.background, motion=head)
+    linear, projection = studio.renderer.draw(who, script.au(frame), view, light, scene.background, motion=head)
     row = _row(who, seed, role, number, view, light, scene.background_kind, None)
     for name, turned in zip(("yaw", "pitch", "roll"), head.rotation, strict=True):
         row[name] += float(turned)
     row |= {"clip": f"{subject_name(role, number)}-{clip:03d}", "frame": frame, "fps": script.fps, "au": script.expression(frame)}
+    row["landmarks"] = studio.renderer.landmarks(projection).round(2)
     return expose(linear, scene.camera, rng), row
 
 

@@ -8,6 +8,7 @@ template position of every texel, so a field painted here lands on the same anat
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
 WRINKLES = ("forehead", "glabella", "nose_root", "crows_feet", "nasolabial", "marionette", "chin", "under_eye")
 _HAIRLINE_DEGREES = (0, 20, 35, 50, 62, 75, 90, 105, 125, 150, 180)
@@ -27,16 +28,23 @@ def bump(x, y, centre_x, centre_y, width, height):
 
 def polyline_distance(points, x, y):
     """Distance of (x, y) to a polyline and the place along it (0 at the first point, 1 at the last)."""
-    nearest, along = np.full_like(x, 9.0), np.zeros_like(x)
-    count = len(points) - 1
-    for i in range(count):
-        (ax, ay), (bx, by) = points[i], points[i + 1]
-        dx, dy = bx - ax, by - ay
-        t = np.clip(((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy), 0, 1)
-        distance = np.hypot(x - ax - t * dx, y - ay - t * dy)
-        closer = distance < nearest
-        nearest = np.where(closer, distance, nearest)
-        along = np.where(closer, (i + t) / count, along)
+    shape = x.shape
+    flat = _polyline_distance(np.asarray(points, np.float32), np.ravel(x).astype(np.float32), np.ravel(y).astype(np.float32))
+    return flat[0].reshape(shape), flat[1].reshape(shape)
+
+
+@njit(cache=True)
+def _polyline_distance(points, x, y):
+    nearest, along = np.full(x.shape, np.float32(9)), np.zeros_like(x)
+    count = points.shape[0] - 1
+    for p in range(x.shape[0]):
+        for i in range(count):
+            ax, ay = points[i, 0], points[i, 1]
+            dx, dy = points[i + 1, 0] - ax, points[i + 1, 1] - ay
+            t = min(max(((x[p] - ax) * dx + (y[p] - ay) * dy) / (dx * dx + dy * dy), np.float32(0)), np.float32(1))
+            distance = np.hypot(x[p] - ax - t * dx, y[p] - ay - t * dy)
+            if distance < nearest[p]:
+                nearest[p], along[p] = distance, (i + t) / count
     return nearest, along
 
 
