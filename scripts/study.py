@@ -135,7 +135,7 @@ def unignored_files(root: Path) -> list[str]:
 
 def outputs_of_stages(root: Path) -> list[str]:
     stages = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    outs = [out for stage in stages.values() for out in stage.get("outs", [])]
+    outs = [out for stage in stages.values() for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])]
     return [next(iter(out)) if isinstance(out, dict) else out for out in outs]
 
 
@@ -173,24 +173,26 @@ class OneStudy:
 
     def _restore_locks(self) -> None:
         rwlock = self.tmp / "rwlock"
-        # The DVC of a study that was killed a moment ago needs a second to notice.
-        psutil.wait_procs([psutil.Process(pid) for pid in owners(rwlock) if dvc_runs(pid)], timeout=15)
-        # DVC believes a dead owner alive when another process got its number (always so in a restarted container).
-        if rwlock.is_file() and not any(dvc_runs(pid) for pid in owners(rwlock)):
-            rwlock.unlink()
-        backup = self.tmp / "study-dvc.lock"
-        if not self.lock_file.is_file():
-            return
-        try:
-            whole = isinstance(yaml.safe_load(self.lock_file.read_text(encoding="utf-8")), dict)
-        except (yaml.YAMLError, UnicodeDecodeError):
-            whole = False
-        if whole:
-            shutil.copy2(self.lock_file, backup)
-        elif backup.is_file():
-            shutil.copy2(backup, self.lock_file)
-        else:
-            self.lock_file.unlink()
+        if rwlock.is_file():
+            # The DVC of a study that was killed a moment ago needs a second to notice. After that, DVC itself speaks of owners that run. Dead
+            # ones are cleared here: DVC believes them alive when another process got their number (always so in a restarted container).
+            psutil.wait_procs([psutil.Process(pid) for pid in owners(rwlock) if dvc_runs(pid)], timeout=15)
+            if not any(dvc_runs(pid) for pid in owners(rwlock)):
+                rwlock.unlink()
+        if self.lock_file.is_file() and not is_whole(self.lock_file):
+            self.lock_file.unlink()  # what it said about finished stages stands in the run cache, too
+
+
+def is_whole(lock_file: Path) -> bool:
+    """Whether DVC would accept its lock file. DVC writes it in place, so a kill can cut it short."""
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+    from voluptuous import Invalid
+
+    try:
+        COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(lock_file.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError, Invalid):
+        return False
+    return True
 
 
 def owners(rwlock: Path) -> Iterable[int]:

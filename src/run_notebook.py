@@ -17,6 +17,7 @@ sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 import argparse
 import ast
 import contextlib
+import itertools
 import re
 import shutil
 import subprocess

@@ -1,0 +1,167 @@
+"""The study script on a toy study: scratch copies, kills, ZIP without git, clear refusals."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+from processes import processes_in, wait_for
+
+
+def study(toy, *arguments):
+    return toy.command(sys.executable, "scripts/study.py", *arguments)
+
+
+def executed_stages(result):
+    return [line for line in result.stdout.splitlines() if line.startswith("Running stage")]
+
+
+def tree(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_default_scale_runs_in_place_without_git_and_only_once(toy):
+    first = study(toy)
+    assert first.returncode == 0, first.stderr
+    assert len(executed_stages(first)) == 2
+    assert (toy.root / "reports/tables/table/squares.csv").read_text() == "0,0\n1,1\n2,4\n3,9\n4,16\n5,25\n"
+    lock = (toy.root / "dvc.lock").read_bytes()
+    second = study(toy)
+    assert second.returncode == 0 and not executed_stages(second)
+    assert (toy.root / "dvc.lock").read_bytes() == lock
+    forced = study(toy, "--force")
+    assert len(executed_stages(forced)) == 2
+    assert (toy.root / "dvc.lock").read_bytes() == lock
+
+
+def test_no_scm_mark_goes_when_a_repository_appears(toy):
+    assert study(toy, "slow").returncode == 0
+    local = toy.root / ".dvc/config.local"
+    assert "no_scm = true" in local.read_text()
+    subprocess.run(["git", "init", "--quiet"], cwd=toy.root, check=True)
+    again = study(toy, "slow")
+    assert again.returncode == 0 and not executed_stages(again)
+    assert "no_scm" not in local.read_text()
+
+
+def test_other_scale_runs_in_a_copy_and_leaves_the_checkout_alone(toy):
+    assert study(toy).returncode == 0
+    before = tree(toy.root)
+    small = study(toy, "--scale", "tiny")
+    assert small.returncode == 0, small.stderr
+    copy = toy.root / ".scratch/tiny"
+    assert len(executed_stages(small)) == 2
+    after = tree(toy.root)
+    changed = {name for name in before | after if before.get(name) != after.get(name)}
+    assert all(name.startswith((".scratch/", ".dvc/cache/", ".dvc/tmp/")) for name in changed), sorted(changed)[:5]
+    assert "scale: tiny" in (copy / "conf/study.yaml").read_text()
+    assert not (copy / ".dvc/cache").exists()
+    assert not executed_stages(study(toy, "--scale", "tiny"))
+
+    # A change of the checkout reaches the copy, a vanished file leaves it, and only what depends on it runs.
+    toy.write("notebooks/extra.txt", "x")
+    table = (toy.root / "notebooks/02-table.py").read_text().split("# %%\nfrom", 1)[1]
+    toy.notebook("02-table", "\n# %%\nprint('new')\n\n# %%\nfrom" + table)
+    changed_run = study(toy, "--scale", "tiny")
+    assert executed_stages(changed_run) == ["Running stage 'table':"]
+    assert (copy / "notebooks/extra.txt").exists()
+    (toy.root / "notebooks/extra.txt").unlink()
+    assert not executed_stages(study(toy, "--scale", "tiny"))
+    assert not (copy / "notebooks/extra.txt").exists()
+
+
+def test_copy_sees_your_data_and_keeps_its_settings(toy, tmp_path):
+    (toy.root / "data/raw").mkdir(parents=True)
+    (toy.root / "data/raw/face.png").write_bytes(b"x")
+    toy.write("conf/data/folder.yaml", "root: x\n")
+    result = study(toy, "--scale", "tiny", "--data", "folder", "--raw", str(tmp_path), "slow")
+    assert result.returncode == 0, result.stderr
+    copy = toy.root / ".scratch/tiny-folder"
+    assert (copy / "conf/study.yaml").read_text() == f"scale: tiny\ndata: folder\nraw: {tmp_path}\n"
+    assert (copy / "data/raw/face.png").read_bytes() == b"x"
+
+
+def test_copy_into_a_folder_has_its_own_cache(toy, tmp_path):
+    assert study(toy, "--into", str(tmp_path / "there")).returncode == 0
+    assert (tmp_path / "there/reports/tables/table/squares.csv").is_file()
+    assert (tmp_path / "there/.dvc/cache").is_dir()
+    assert not (toy.root / "reports").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--scale", "huge"], ["--data", "web"]])
+def test_unknown_scale_or_data_is_one_sentence(toy, arguments):
+    result = study(toy, *arguments)
+    assert result.returncode == 1 and "does not exist: choose one of" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_failed_stage_keeps_what_is_finished(toy):
+    table = (toy.root / "notebooks/02-table.py").read_text().split("# %%\nfrom", 1)[1]
+    toy.notebook("02-table", "\n# %%\nclass LoupeError(Exception): ...\n\nraise LoupeError('no faces here')\n")
+    failed = study(toy)
+    assert failed.returncode == 1
+    assert "LoupeError: no faces here" in failed.stderr
+    assert failed.stderr.strip().splitlines()[-1].startswith("The study stopped at the error above; finished stages are kept")
+    toy.notebook("02-table", "\n# %%\nfrom" + table)
+    assert executed_stages(study(toy)) == ["Running stage 'table':"]
+
+
+@pytest.mark.parametrize("victim", ["study", "dvc", "runner", "kernel"])
+def test_killed_study_continues_and_ends_with_the_same_tables(toy, victim):
+    toy.slow_notebook(0.5)
+    log = toy.root / "data/logs/computed.txt"
+    running = toy.start(sys.executable, "scripts/study.py")
+    for cells in (1, 3):  # two kills, the second of the resumed study
+        wait_for(lambda cells=cells: len(list((toy.root / "data/scratch/slow").glob("*.txt"))) >= cells)
+        os.kill(pick(toy.root, running.pid, victim), signal.SIGKILL)
+        running.wait()
+        wait_for(lambda: not processes_in(toy.root))
+        running = toy.start(sys.executable, "scripts/study.py")
+    assert running.wait(timeout=60) == 0
+    assert (toy.root / "reports/tables/table/squares.csv").read_text() == "0,0\n1,1\n2,4\n3,9\n4,16\n5,25\n"
+    computed = [line.split()[0] for line in log.read_text().splitlines()]
+    assert sorted(set(computed)) == [str(i) for i in range(6)]
+    assert len(computed) <= 6 + 2  # at most the cell under way at each kill was started twice
+
+
+def pick(folder, study_pid, victim):
+    if victim == "study":
+        return study_pid
+    sign = {"dvc": "repro", "runner": "src/run_notebook.py", "kernel": "ipykernel_launcher"}[victim]
+    return next(process.pid for process in processes_in(folder) if sign in process.cmdline())
+
+
+def test_second_study_beside_a_running_one_is_refused(toy):
+    toy.slow_notebook(1.0)
+    running = toy.start(sys.executable, "scripts/study.py")
+    wait_for((toy.root / "data/scratch/slow").is_dir)
+    second = study(toy)
+    assert second.returncode == 1 and f"already runs here (process {running.pid})" in second.stderr
+    running.kill()
+    running.wait()
+    wait_for(lambda: not processes_in(toy.root))
+
+
+@pytest.mark.parametrize("torn", ["", "schema: '2.0'\nstages:\n  slow:\n    cmd: pyth", "{", "schema: '2.0'\nstages:\n  slow:\n    deps:\n    - pa"])
+def test_half_written_lock_files_do_not_stop_the_study(toy, torn):
+    assert study(toy).returncode == 0
+    lock = (toy.root / "dvc.lock").read_bytes()
+    toy.write("dvc.lock", torn)
+    toy.write(".dvc/tmp/rwlock", '{"read": {"a')
+    shutil.rmtree(toy.root / "data/runs")
+    again = study(toy)
+    assert again.returncode == 0, again.stderr
+    assert not executed_stages(again)  # from the run cache
+    assert (toy.root / "dvc.lock").read_bytes() == lock
+
+
+def test_lock_of_a_dead_dvc_whose_number_was_given_to_another_process(toy):
+    assert study(toy).returncode == 0
+    entry = {"pid": os.getpid(), "cmd": "dvc repro"}
+    toy.write(".dvc/tmp/rwlock", f'{{"write": {{"{toy.root}/data/runs/slow": {{"pid": {entry["pid"]}, "cmd": "dvc"}}}}, "read": {{}}}}')
+    shutil.rmtree(toy.root / "data/runs")
+    assert study(toy).returncode == 0
