@@ -40,10 +40,14 @@ def bake(root: Path) -> dict[str, np.ndarray]:
     curtain, curtain_triangles = hair_curtain()
     n_eye = len(sphere)
     vertices = np.concatenate([base, *[sphere * 0.137 + mesh.vertices[eye].mean(0) for eye in eyes], curtain])
-    triangles = np.concatenate([triangles, sphere_triangles + n_head, sphere_triangles + n_head + n_eye, curtain_triangles + n_head + 2 * n_eye])
+    triangles = np.concatenate(
+        [triangles, sphere_triangles + n_head, sphere_triangles + n_head + n_eye, curtain_triangles + n_head + 2 * n_eye]
+    )
     material = np.concatenate([material, np.full(2 * len(sphere_triangles), EYE), np.full(len(curtain_triangles), HAIR)])
     texture = np.concatenate([texture, np.zeros((len(triangles) - len(texture), 3, 2))])
-    texture = np.stack([(texture[..., 0] - CHART[0]) / (CHART[1] - CHART[0]), 1 - (texture[..., 1] - CHART[2]) / (CHART[3] - CHART[2])], axis=-1)
+    texture = np.stack(
+        [(texture[..., 0] - CHART[0]) / (CHART[1] - CHART[0]), 1 - (texture[..., 1] - CHART[2]) / (CHART[3] - CHART[2])], axis=-1
+    )
 
     arrays = {
         "vertices": vertices.astype(np.float32),
@@ -71,7 +75,12 @@ def _refine(mesh: ObjMesh):
     corners = mesh.vertices[mesh.faces]
     head = (mesh.groups == "body") & (corners[:, :, 1].min(1) > 4.9) & (np.abs(corners[:, :, 0]).max(1) < 1.6)
     lashes = np.isin(mesh.groups, [f"helper-{side}-eyelashes-{k}" for side in "lr" for k in (1, 2)])
-    chosen = [(head, SKIN), *[(mesh.groups == f"helper-{row}-teeth", TEETH) for row in ("upper", "lower")], (mesh.groups == "helper-tongue", TONGUE), (lashes, LASH)]
+    chosen = [
+        (head, SKIN),
+        *[(mesh.groups == f"helper-{row}-teeth", TEETH) for row in ("upper", "lower")],
+        (mesh.groups == "helper-tongue", TONGUE),
+        (lashes, LASH),
+    ]
     matrices, triangles, texture, material, offset = [], [], [], [], 0
     for mask, kind in chosen:
         fine = catmull_clark(mesh.faces[mask], mesh.texture[mesh.face_texture[mask]], len(mesh.vertices))
@@ -131,7 +140,13 @@ def _texture_fields(arrays, lips: Path) -> dict[str, np.ndarray]:
     uv = arrays["texture"][head].reshape(-1, 2) * (TEXTURE_WIDTH, TEXTURE_HEIGHT)
     buffers = Buffers(TEXTURE_HEIGHT, TEXTURE_WIDTH)
     corners = np.arange(len(uv), dtype=np.int32).reshape(-1, 3)
-    buffers.draw(uv[:, 0].astype(np.float32), uv[:, 1].astype(np.float32), np.ones(len(uv), np.float32), corners, np.full(len(corners), TWO_SIDED, np.int8))
+    buffers.draw(
+        uv[:, 0].astype(np.float32),
+        uv[:, 1].astype(np.float32),
+        np.ones(len(uv), np.float32),
+        corners,
+        np.full(len(corners), TWO_SIDED, np.int8),
+    )
     position = buffers.interpolate(arrays["vertices"][triangles.ravel()], corners)
     painted = buffers.index >= 0
     nearest = ndi.distance_transform_edt(~painted, return_distances=False, return_indices=True)
@@ -139,7 +154,9 @@ def _texture_fields(arrays, lips: Path) -> dict[str, np.ndarray]:
 
     heights = template.wrinkle_heights(position)
     jacobian = _gradient_map(position, painted)
-    relief = np.concatenate([object_gradient(heights[..., k] * WRINKLE_DEPTH, jacobian)[..., None, :] for k in range(heights.shape[-1])], axis=-2)
+    relief = np.concatenate(
+        [object_gradient(heights[..., k] * WRINKLE_DEPTH, jacobian)[..., None, :] for k in range(heights.shape[-1])], axis=-2
+    )
     lip_image = np.asarray(Image.open(lips).convert("L"), np.float32) / 255
     rows = (1 - (CHART[3] - (np.arange(TEXTURE_HEIGHT) + 0.5) / TEXTURE_HEIGHT * (CHART[3] - CHART[2]))) * lip_image.shape[0] - 0.5
     columns = (CHART[0] + (np.arange(TEXTURE_WIDTH) + 0.5) / TEXTURE_WIDTH * (CHART[1] - CHART[0])) * lip_image.shape[1] - 0.5

@@ -44,8 +44,24 @@ _INDEX = {name: i for i, name in enumerate(AU_NAMES)}
 PROTOTYPES: dict[str, tuple[dict[str, tuple[float, float]], ...]] = {
     "Neutral": ({},),
     "Anger": (
-        {"AU4": (0.75, 1), "AU7": (0.4, 0.9), "AU5": (0.1, 0.35), "AU9": (0.1, 0.3), "AU24": (0.4, 1), "AU15": (0.2, 0.5), "AU17": (0.3, 0.8)},
-        {"AU4": (0.75, 1), "AU7": (0.4, 0.9), "AU9": (0.15, 0.35), "AU10": (0.45, 0.85), "AU16": (0.6, 1), "AU20": (0.15, 0.4), "AU26": (0.05, 0.3)},
+        {
+            "AU4": (0.75, 1),
+            "AU7": (0.4, 0.9),
+            "AU5": (0.1, 0.35),
+            "AU9": (0.1, 0.3),
+            "AU24": (0.4, 1),
+            "AU15": (0.2, 0.5),
+            "AU17": (0.3, 0.8),
+        },
+        {
+            "AU4": (0.75, 1),
+            "AU7": (0.4, 0.9),
+            "AU9": (0.15, 0.35),
+            "AU10": (0.45, 0.85),
+            "AU16": (0.6, 1),
+            "AU20": (0.15, 0.4),
+            "AU26": (0.05, 0.3),
+        },
         {"AU4": (0.7, 1), "AU5": (0.3, 0.7), "AU7": (0.3, 0.7), "AU24": (0.5, 1)},
         {"AU4": (0.7, 1), "AU5": (0.2, 0.6), "AU22": (0.2, 0.5), "AU25": (0.4, 0.9), "AU26": (0.1, 0.35)},
     ),
@@ -56,7 +72,15 @@ PROTOTYPES: dict[str, tuple[dict[str, tuple[float, float]], ...]] = {
         {"AU9": (0.7, 1), "AU10": (0.5, 0.9), "AU19": (0.4, 0.8), "AU4": (0.2, 0.5), "AU7": (0.4, 0.8)},
     ),
     "Fear": (
-        {"AU1": (0.75, 1), "AU2": (0.35, 0.65), "AU4": (0.15, 0.35), "AU5": (0.7, 1), "AU20": (0.6, 1), "AU25": (0.3, 0.8), "AU26": (0.1, 0.35)},
+        {
+            "AU1": (0.75, 1),
+            "AU2": (0.35, 0.65),
+            "AU4": (0.15, 0.35),
+            "AU5": (0.7, 1),
+            "AU20": (0.6, 1),
+            "AU25": (0.3, 0.8),
+            "AU26": (0.1, 0.35),
+        },
         {"AU1": (0.75, 1), "AU4": (0.2, 0.4), "AU5": (0.7, 1), "AU20": (0.5, 1)},
         {"AU1": (0.6, 1), "AU2": (0.3, 0.6), "AU5": (0.8, 1), "AU16": (0.3, 0.7), "AU20": (0.4, 0.8), "AU26": (0.2, 0.4)},
     ),
@@ -109,7 +133,15 @@ def draw_expression(label: str, intensity: float, rng: np.random.Generator, lean
 
 def resting(rng: np.random.Generator) -> np.ndarray:
     """Resting face: a trace of tone in a few units, little enough to read as no expression."""
-    return au_vector({"AU1": rng.uniform(0, 0.06), "AU5": rng.uniform(0, 0.1), "AU12": rng.uniform(0.02, 0.12), "AU24": rng.uniform(0, 0.1), "AU43": rng.uniform(0, 0.06)})
+    return au_vector(
+        {
+            "AU1": rng.uniform(0, 0.06),
+            "AU5": rng.uniform(0, 0.1),
+            "AU12": rng.uniform(0.02, 0.12),
+            "AU24": rng.uniform(0, 0.1),
+            "AU43": rng.uniform(0, 0.06),
+        }
+    )
 
 
 def _draw_prototype(label, kind, rng) -> np.ndarray:

@@ -25,7 +25,18 @@ from loupe.faces.plan import Job, StudySetPlan, generator_version, jobs
 from loupe.faces.subject import Rendered, Studio, clip_scene, render_frame, render_job, render_still
 from loupe.progress import track
 
-__all__ = ["AU_NAMES", "MICRO_CLASSES", "STILL_CLASSES", "StudySetPlan", "Studio", "clip_scene", "generator_version", "prepare", "render_frame", "render_still"]
+__all__ = [
+    "AU_NAMES",
+    "MICRO_CLASSES",
+    "STILL_CLASSES",
+    "StudySetPlan",
+    "Studio",
+    "clip_scene",
+    "generator_version",
+    "prepare",
+    "render_frame",
+    "render_still",
+]
 
 # Manifest columns with what stands in a row that has no such thing.
 COLUMNS = {
@@ -65,12 +76,21 @@ def prepare(plan: StudySetPlan, out: Path, scratch: Path, workers: int, cache_di
 def _explain(error: OSError, folder) -> LoupeError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return LoupeError(f"No space is left for {folder}; free some and run the same command again, finished people are kept.")
-    return LoupeError(f"Cannot write or read {folder} ({error.strerror or error}); check the folder's rights and run the same command again.")
+    return LoupeError(
+        f"Cannot write or read {folder} ({error.strerror or error}); check the folder's rights and run the same command again."
+    )
 
 
 def _path(scratch: Path, job: Job, plan: StudySetPlan) -> Path:
     """Where a finished job stands; the name changes with everything that decides its pixels."""
-    parts = [generator_version(), plan.seed, plan.size, plan.nuisance if job.set != "stills" else 0, plan.macro_stride if job.set == "macro" else 0, asdict(job)]
+    parts = [
+        generator_version(),
+        plan.seed,
+        plan.size,
+        plan.nuisance if job.set != "stills" else 0,
+        plan.macro_stride if job.set == "macro" else 0,
+        asdict(job),
+    ]
     key = hashlib.sha256(json.dumps(parts, sort_keys=True, default=int).encode()).hexdigest()[:12]
     return scratch / job.set / f"{job.subject}-{key}.npz"
 
@@ -92,7 +112,9 @@ def _write(path: Path, done: Rendered) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = json.dumps(done.rows, default=lambda value: np.asarray(value).tolist())
     with _replacing(path) as file:
-        np.savez(file, images=done.images, rows=np.array(rows), clips=np.array(json.dumps(done.clips)), motion=done.motion, parts=done.parts)
+        np.savez(
+            file, images=done.images, rows=np.array(rows), clips=np.array(json.dumps(done.clips)), motion=done.motion, parts=done.parts
+        )
 
 
 class _replacing:

@@ -12,10 +12,28 @@ from loupe.faces.skin import Looks, draw_looks, linear, paint, scalp_field
 from loupe.faces.template import smoothstep
 
 # Standard deviations of the shape modifiers by group; more than about twice these reads as caricature (feasibility study).
-SHAPE_SD = {"head": 0.16, "nose": 0.26, "mouth": 0.24, "eyes": 0.24, "eyebrows": 0.25, "cheek": 0.28, "chin": 0.28, "ears": 0.30, "forehead": 0.25, "neck": 0.15}
+SHAPE_SD = {
+    "head": 0.16,
+    "nose": 0.26,
+    "mouth": 0.24,
+    "eyes": 0.24,
+    "eyebrows": 0.25,
+    "cheek": 0.28,
+    "chin": 0.28,
+    "ears": 0.30,
+    "forehead": 0.25,
+    "neck": 0.15,
+}
 SHAPE_LIMIT = 0.7
 _CAREFUL = ("mouth-trans", "nose-trans", "l-eye-trans", "l-eye-push1", "l-eye-push2", "l-eye-height1", "l-eye-height2", "l-eye-height3")
-_OPPOSITES = (("-decr", "-incr"), ("-down", "-up"), ("-in", "-out"), ("-backward", "-forward"), ("-concave", "-convex"), ("-compress", "-uncompress"))
+_OPPOSITES = (
+    ("-decr", "-incr"),
+    ("-down", "-up"),
+    ("-in", "-out"),
+    ("-backward", "-forward"),
+    ("-concave", "-convex"),
+    ("-compress", "-uncompress"),
+)
 _FACE_FORMS = ("diamond", "oval", "rectangular", "round", "square", "triangular", "invertedtriangular")
 _HAIR_THICKNESS = {"bald": (0, 0), "buzz": (0.012, 0.02), "short": (0.05, 0.10), "medium": (0.09, 0.16), "long": (0.07, 0.11)}
 _WRINKLES_BY_AGE = np.array((0.7, 0.6, 0.2, 0.7, 0.55, 0.5, 0.2, 0.7))

@@ -51,7 +51,9 @@ def _eye(head, side: int) -> dict:
     x = np.abs(position[points, 0])
     inner, outer = points[x.argmin()], points[x.argmax()]
     targets = [x.min() + share * (x.max() - x.min()) for share in _EYE_SHARES]
-    lids = {name: [int(points[mask][np.abs(x[mask] - t).argmin()]) for t in targets] for name, mask in (("upper", ~lower), ("lower", lower))}
+    lids = {
+        name: [int(points[mask][np.abs(x[mask] - t).argmin()]) for t in targets] for name, mask in (("upper", ~lower), ("lower", lower))
+    }
     return {"inner": int(inner), "outer": int(outer), **{"upper": lids["upper"], "lower": lids["lower"][::-1]}}
 
 

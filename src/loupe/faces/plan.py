@@ -47,21 +47,35 @@ class StudySetPlan:
         for item in fields(self):
             value = getattr(self, item.name)
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-                raise LoupeError(f"The key {item.name} of the study set is {value!r}, but must be a whole number; correct it in conf/data or on the command line.")
+                raise LoupeError(
+                    f"The key {item.name} of the study set is {value!r}, but must be a whole number; correct it in conf/data or on the command line."
+                )
             if not 0 <= value <= (2**63 if item.name == "seed" else LARGEST):
-                raise LoupeError(f"The key {item.name} of the study set is {value}, but must lie between 0 and {LARGEST:,}; correct it in conf/data or on the command line.")
+                raise LoupeError(
+                    f"The key {item.name} of the study set is {value}, but must lie between 0 and {LARGEST:,}; correct it in conf/data or on the command line."
+                )
         if not 16 <= self.size <= 512:
-            raise LoupeError(f"The key size of the study set is {self.size} px, but must lie between 16 and 512; correct it in conf/scale or on the command line.")
+            raise LoupeError(
+                f"The key size of the study set is {self.size} px, but must lie between 16 and 512; correct it in conf/scale or on the command line."
+            )
         if self.nuisance not in (0, 1, 2):
-            raise LoupeError(f"The key nuisance of the study set is {self.nuisance}, but the dial has the positions 0, 1 and 2; choose one of them.")
+            raise LoupeError(
+                f"The key nuisance of the study set is {self.nuisance}, but the dial has the positions 0, 1 and 2; choose one of them."
+            )
         if self.macro_stride < 1:
             raise LoupeError("The key macro_stride of the study set is 0, but at least every frame can be kept (1); choose 1 or more.")
         if self.micro_clips + self.none_clips > 0 and self.micro_subjects == 0:
-            raise LoupeError("The key micro_subjects of the study set is 0, but micro clips are asked for; raise it or set micro_clips and none_clips to 0.")
+            raise LoupeError(
+                "The key micro_subjects of the study set is 0, but micro clips are asked for; raise it or set micro_clips and none_clips to 0."
+            )
         if self.macro_clips > 0 and self.train_subjects + self.val_subjects + self.test_subjects == 0:
-            raise LoupeError("The key macro_clips of the study set asks for clips, but there are no train, val or test subjects to show; raise train_subjects.")
+            raise LoupeError(
+                "The key macro_clips of the study set asks for clips, but there are no train, val or test subjects to show; raise train_subjects."
+            )
         if self.images() > LARGEST:
-            raise LoupeError(f"The study set would hold {self.images():,} images, more than {LARGEST:,}; lower stills_per_subject or the numbers of subjects.")
+            raise LoupeError(
+                f"The study set would hold {self.images():,} images, more than {LARGEST:,}; lower stills_per_subject or the numbers of subjects."
+            )
 
     def images(self) -> int:
         """Images of the set, macro frames counted at their longest."""
@@ -135,7 +149,9 @@ def _macro_jobs(plan: StudySetPlan) -> list[Job]:
     people = (plan.train_subjects, plan.val_subjects, plan.test_subjects)
     rng = np.random.default_rng([plan.seed, 72])
     listed = []
-    for role, subjects, clips in zip(("train", "val", "test"), people, quotas(people, plan.macro_clips) if plan.macro_clips else (0, 0, 0), strict=True):
+    for role, subjects, clips in zip(
+        ("train", "val", "test"), people, quotas(people, plan.macro_clips) if plan.macro_clips else (0, 0, 0), strict=True
+    ):
         deck: list[str] = []
         shown: list[list[tuple[str, ...]]] = [[] for _ in range(subjects)]
         for clip in range(clips):

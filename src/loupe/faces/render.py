@@ -132,20 +132,40 @@ class Renderer:
         scale = view.distance * self.pixels / crop * inverse
         x = camera[:, 0] * scale + self.pixels * (0.5 + view.shift[0])
         y = -camera[:, 1] * scale + self.pixels * (0.5 + view.shift[1])
-        return Projection(np.ascontiguousarray(camera, np.float32), x.astype(np.float32), y.astype(np.float32), inverse.astype(np.float32), turn, self.pixels)
+        return Projection(
+            np.ascontiguousarray(camera, np.float32),
+            x.astype(np.float32),
+            y.astype(np.float32),
+            inverse.astype(np.float32),
+            turn,
+            self.pixels,
+        )
 
-    def draw(self, person: Identity, au: np.ndarray, view: View, light: Light, background: np.ndarray, occluder: Occluder | None = None, motion: Motion = STILL):
+    def draw(
+        self,
+        person: Identity,
+        au: np.ndarray,
+        view: View,
+        light: Light,
+        background: np.ndarray,
+        occluder: Occluder | None = None,
+        motion: Motion = STILL,
+    ):
         """Linear image (size, size, 3) float32 and the projection it was drawn from."""
         vertices = self.expressive(person, au, view.gaze)
         projection = self.project(person, vertices, view, motion)
         triangles, material = self.head["triangles"], self.head["material"]
         vertex_normals(projection.camera, triangles, self.normals)
-        self.buffers.draw(projection.x, projection.y, projection.inverse_depth, triangles, self.sides if person.long_hair else self.sides_short)
+        self.buffers.draw(
+            projection.x, projection.y, projection.inverse_depth, triangles, self.sides if person.long_hair else self.sides_short
+        )
         frame = self._cast_shadow(projection.camera, light.lights[0, :3])
         folded = np.clip(wrinkle_activation(au) * person.wrinkle_gain + person.static_wrinkles[:, None], 0, 1.25)
         masked = occluder is not None and occluder.kind == "mask"
         scalars = np.array((view.distance, person.pupil, masked, SHADOW_PIXELS / SHADOW_SPAN, SHADOW_PIXELS / 2), np.float32)
-        colours = np.stack([person.iris, person.body_colour, person.cloth, person.hair, occluder.colour if masked else person.cloth]).astype(np.float32)
+        colours = np.stack(
+            [person.iris, person.body_colour, person.cloth, person.hair, occluder.colour if masked else person.cloth]
+        ).astype(np.float32)
         image = np.repeat(np.repeat(background, self.supersampling, 0), self.supersampling, 1)
         b = self.buffers
         shade(

@@ -119,7 +119,12 @@ def _draw_room(pen, size, rng) -> None:
     """A wall, a door or window, a shelf with things on it."""
     colour = lambda low, high: tuple(int(v) for v in np.clip(rng.uniform(low, high) + rng.normal(0, 18, 3), 0, 255))  # noqa: E731
     left = rng.uniform(-0.3, 0.75) * size
-    pen.rectangle((left, rng.uniform(-0.1, 0.3) * size, left + rng.uniform(0.25, 0.6) * size, size * rng.uniform(0.6, 1.1)), fill=colour(60, 250), outline=colour(20, 90), width=2)
+    pen.rectangle(
+        (left, rng.uniform(-0.1, 0.3) * size, left + rng.uniform(0.25, 0.6) * size, size * rng.uniform(0.6, 1.1)),
+        fill=colour(60, 250),
+        outline=colour(20, 90),
+        width=2,
+    )
     shelf = rng.uniform(0.1, 0.9) * size
     pen.line((0, shelf, size, shelf + rng.normal(0, 3)), fill=colour(20, 160), width=int(rng.integers(1, 5)))
     place = 0.0
@@ -138,7 +143,9 @@ def _cells(rng, count, size) -> np.ndarray:
 def draw_occluder(rng: np.random.Generator, probability: float = 0.15) -> Occluder:
     """Draw an occluder, or none."""
     kind = OCCLUSIONS[1 + rng.choice(6, p=(0.34, 0.14, 0.16, 0.12, 0.12, 0.12))] if rng.random() < probability else "none"
-    colour = rng.uniform(0.02, 0.75, 3) if kind in ("block", "edge") else rng.choice((0.6, 0.75, 0.12)) * rng.uniform((0.6, 0.8, 0.9), 1.0, 3)
+    colour = (
+        rng.uniform(0.02, 0.75, 3) if kind in ("block", "edge") else rng.choice((0.6, 0.75, 0.12)) * rng.uniform((0.6, 0.8, 0.9), 1.0, 3)
+    )
     return Occluder(kind, np.asarray(colour, np.float32), tuple(float(v) for v in rng.uniform(0, 1, 4)))
 
 
@@ -162,7 +169,9 @@ def overlay(image: np.ndarray, occluder: Occluder, eyes: np.ndarray, light: Ligh
         pen.rectangle(((0, 0, depth, whole), (whole - depth, 0, whole, whole), (0, whole - depth, whole, whole))[int(b * 2.999)], fill=255)
     elif occluder.kind == "block":
         width, height = (0.15 + 0.25 * a) * size * fine, (0.15 + 0.25 * b) * size * fine
-        pen.rectangle((c * 0.8 * size * fine, d * 0.8 * size * fine, c * 0.8 * size * fine + width, d * 0.8 * size * fine + height), fill=255)
+        pen.rectangle(
+            (c * 0.8 * size * fine, d * 0.8 * size * fine, c * 0.8 * size * fine + width, d * 0.8 * size * fine + height), fill=255
+        )
     else:  # a few fingers from below
         root = (0.15 + 0.7 * a) * size * fine
         for finger in range(4):
@@ -188,7 +197,13 @@ def _draw_glasses(pen, glass, eyes, form, dark) -> None:
     half_width, half_height = between * (0.34 + 0.08 * form[0]), between * (0.22 + 0.10 * form[1])
     angles = np.linspace(0, 2 * np.pi, 40)
     power = 0.55 + 0.45 * form[0]
-    outline = np.stack([np.sign(np.cos(angles)) * np.abs(np.cos(angles)) ** power * half_width, np.sign(np.sin(angles)) * np.abs(np.sin(angles)) ** power * half_height], 1)
+    outline = np.stack(
+        [
+            np.sign(np.cos(angles)) * np.abs(np.cos(angles)) ** power * half_width,
+            np.sign(np.sin(angles)) * np.abs(np.sin(angles)) ** power * half_height,
+        ],
+        1,
+    )
     rim = max(1, int(between * (0.05 + 0.04 * form[1])))
     for centre in eyes:
         points = [tuple(centre + down * between * 0.05 + axis * u + down * v) for u, v in outline]
@@ -197,4 +212,8 @@ def _draw_glasses(pen, glass, eyes, form, dark) -> None:
     inner = [eyes[0] + axis * half_width, eyes[1] - axis * half_width]
     pen.line([tuple(p) for p in inner], fill=255, width=rim)
     for eye, sign in ((eyes[0], -1), (eyes[1], 1)):
-        pen.line([tuple(eye + sign * axis * half_width), tuple(eye + sign * axis * (half_width + between * 0.24) - down * between * 0.03)], fill=255 if dark else 200, width=rim)
+        pen.line(
+            [tuple(eye + sign * axis * half_width), tuple(eye + sign * axis * (half_width + between * 0.24) - down * between * 0.03)],
+            fill=255 if dark else 200,
+            width=rim,
+        )

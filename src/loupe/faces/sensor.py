@@ -26,7 +26,13 @@ CLEAN = Camera(np.ones(3, np.float32))
 def draw_still_camera(rng: np.random.Generator) -> Camera:
     """A phone or webcam of mixed quality."""
     blur = float(rng.uniform(0.3, 0.8)) if rng.random() < 0.35 else 0.0
-    return Camera(rng.normal(1, 0.04, 3).astype(np.float32), float(rng.uniform(0.85, 1.3)), float(rng.uniform(0.004, 0.022)), blur, int(rng.integers(60, 96)))
+    return Camera(
+        rng.normal(1, 0.04, 3).astype(np.float32),
+        float(rng.uniform(0.85, 1.3)),
+        float(rng.uniform(0.004, 0.022)),
+        blur,
+        int(rng.integers(60, 96)),
+    )
 
 
 def draw_clip_camera(rng: np.random.Generator, nuisance: int) -> Camera:
@@ -34,7 +40,13 @@ def draw_clip_camera(rng: np.random.Generator, nuisance: int) -> Camera:
     if nuisance == 0:
         return Camera(np.ones(3, np.float32), float(rng.uniform(0.95, 1.15)), 0.004)
     noise = float(rng.uniform(0.006, 0.014)) * (1 if nuisance == 1 else 1.6)
-    return Camera(rng.normal(1, 0.03, 3).astype(np.float32), float(rng.uniform(0.9, 1.2)), noise, float(rng.uniform(0, 0.5)), int(rng.integers(72, 94)))
+    return Camera(
+        rng.normal(1, 0.03, 3).astype(np.float32),
+        float(rng.uniform(0.9, 1.2)),
+        noise,
+        float(rng.uniform(0, 0.5)),
+        int(rng.integers(72, 94)),
+    )
 
 
 def tone(linear: np.ndarray) -> np.ndarray:

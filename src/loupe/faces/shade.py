@@ -85,8 +85,29 @@ def _shadow(px, py, pz, frame, scale, centre, depth):
 
 @njit(cache=True, fastmath=True)
 def shade(
-    index, second, third, triangles, material, normals, position, occlusion, template, coordinates, texture, wrinkles, folded,
-    head_rotation, gaze_rotation, eye_frame, scalars, colours, lights, ambient, shadow_frame, shadow_depth, image,
+    index,
+    second,
+    third,
+    triangles,
+    material,
+    normals,
+    position,
+    occlusion,
+    template,
+    coordinates,
+    texture,
+    wrinkles,
+    folded,
+    head_rotation,
+    gaze_rotation,
+    eye_frame,
+    scalars,
+    colours,
+    lights,
+    ambient,
+    shadow_frame,
+    shadow_depth,
+    image,
 ):
     """Shade every covered pixel of `image` (H, W, 3) in place.
 
@@ -119,13 +140,23 @@ def shade(
             kind = material[t]
             specular, roughness, hairy, soft = 0.3, 0.42, 0.0, 0.0
             if kind == 0:
-                u = min(max((coordinates[t, 0, 0] * w0 + coordinates[t, 1, 0] * w1 + coordinates[t, 2, 0] * w2) * columns - 0.5, 0.0), columns - 1.001)
-                v = min(max((coordinates[t, 0, 1] * w0 + coordinates[t, 1, 1] * w1 + coordinates[t, 2, 1] * w2) * rows - 0.5, 0.0), rows - 1.001)
+                u = min(
+                    max((coordinates[t, 0, 0] * w0 + coordinates[t, 1, 0] * w1 + coordinates[t, 2, 0] * w2) * columns - 0.5, 0.0),
+                    columns - 1.001,
+                )
+                v = min(
+                    max((coordinates[t, 0, 1] * w0 + coordinates[t, 1, 1] * w1 + coordinates[t, 2, 1] * w2) * rows - 0.5, 0.0), rows - 1.001
+                )
                 iu, iv = int(u), int(v)
                 fu, fv = u - iu, v - iv
                 q00, q01, q10, q11 = (1 - fu) * (1 - fv), fu * (1 - fv), (1 - fu) * fv, fu * fv
                 for k in range(8):
-                    texel[k] = texture[iv, iu, k] * q00 + texture[iv, iu + 1, k] * q01 + texture[iv + 1, iu, k] * q10 + texture[iv + 1, iu + 1, k] * q11
+                    texel[k] = (
+                        texture[iv, iu, k] * q00
+                        + texture[iv, iu + 1, k] * q01
+                        + texture[iv + 1, iu, k] * q10
+                        + texture[iv + 1, iu + 1, k] * q11
+                    )
                 hairy, specular = min(max(texel[4], 0.0), 1.0), texel[3]
                 gx, gy, gz, cavity = texel[5], texel[6], texel[7], 0.0
                 # halves blend across the midline, or a one-sided fold would end in a seam
@@ -134,13 +165,33 @@ def shade(
                     strength = folded[k, 0] * (1 - left) + folded[k, 1] * left
                     if strength < 0.01:
                         continue
-                    fold = wrinkles[iv, iu, k, 3] * q00 + wrinkles[iv, iu + 1, k, 3] * q01 + wrinkles[iv + 1, iu, k, 3] * q10 + wrinkles[iv + 1, iu + 1, k, 3] * q11
+                    fold = (
+                        wrinkles[iv, iu, k, 3] * q00
+                        + wrinkles[iv, iu + 1, k, 3] * q01
+                        + wrinkles[iv + 1, iu, k, 3] * q10
+                        + wrinkles[iv + 1, iu + 1, k, 3] * q11
+                    )
                     if fold < 0.004:
                         continue
                     cavity += fold * strength
-                    gx += strength * (wrinkles[iv, iu, k, 0] * q00 + wrinkles[iv, iu + 1, k, 0] * q01 + wrinkles[iv + 1, iu, k, 0] * q10 + wrinkles[iv + 1, iu + 1, k, 0] * q11)
-                    gy += strength * (wrinkles[iv, iu, k, 1] * q00 + wrinkles[iv, iu + 1, k, 1] * q01 + wrinkles[iv + 1, iu, k, 1] * q10 + wrinkles[iv + 1, iu + 1, k, 1] * q11)
-                    gz += strength * (wrinkles[iv, iu, k, 2] * q00 + wrinkles[iv, iu + 1, k, 2] * q01 + wrinkles[iv + 1, iu, k, 2] * q10 + wrinkles[iv + 1, iu + 1, k, 2] * q11)
+                    gx += strength * (
+                        wrinkles[iv, iu, k, 0] * q00
+                        + wrinkles[iv, iu + 1, k, 0] * q01
+                        + wrinkles[iv + 1, iu, k, 0] * q10
+                        + wrinkles[iv + 1, iu + 1, k, 0] * q11
+                    )
+                    gy += strength * (
+                        wrinkles[iv, iu, k, 1] * q00
+                        + wrinkles[iv, iu + 1, k, 1] * q01
+                        + wrinkles[iv + 1, iu, k, 1] * q10
+                        + wrinkles[iv + 1, iu + 1, k, 1] * q11
+                    )
+                    gz += strength * (
+                        wrinkles[iv, iu, k, 2] * q00
+                        + wrinkles[iv, iu + 1, k, 2] * q01
+                        + wrinkles[iv + 1, iu, k, 2] * q10
+                        + wrinkles[iv + 1, iu + 1, k, 2] * q11
+                    )
                 cover = _covered_by_mask(tx, ty, tz) if scalars[2] > 0 else 0.0
                 bare = 1 - cover
                 gx, gy, gz = gx * bare, gy * bare, gz * bare

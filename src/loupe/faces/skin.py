@@ -14,8 +14,15 @@ from loupe.faces.bake import object_gradient
 from loupe.faces.template import bump, frontal, hairline, polyline_distance, smooth_curve, smoothstep
 
 # sRGB colours, light to dark and by common frequency.
-TONES = np.array([[246, 212, 190], [238, 196, 168], [226, 178, 146], [208, 156, 120], [182, 126, 90], [150, 98, 68], [112, 72, 50], [84, 54, 40]]) / 255
-HAIR_COLOURS = np.array([[18, 14, 12], [30, 20, 14], [52, 34, 22], [84, 54, 32], [128, 88, 52], [170, 130, 82], [150, 148, 145], [110, 44, 20]]) / 255
+TONES = (
+    np.array(
+        [[246, 212, 190], [238, 196, 168], [226, 178, 146], [208, 156, 120], [182, 126, 90], [150, 98, 68], [112, 72, 50], [84, 54, 40]]
+    )
+    / 255
+)
+HAIR_COLOURS = (
+    np.array([[18, 14, 12], [30, 20, 14], [52, 34, 22], [84, 54, 32], [128, 88, 52], [170, 130, 82], [150, 148, 145], [110, 44, 20]]) / 255
+)
 IRIS_COLOURS = np.array([[58, 34, 18], [82, 50, 26], [110, 76, 36], [96, 108, 70], [96, 124, 140], [70, 104, 140], [120, 130, 132]]) / 255
 GREY_HAIR = 6
 HAIR_STYLES = ("bald", "buzz", "short", "medium", "long")
@@ -50,7 +57,9 @@ def draw_looks(rng: np.random.Generator, sex: float, age: float, tone_step: floa
     hair = HAIR_COLOURS[rng.choice(8, p=(0.15, 0.2, 0.2, 0.17, 0.12, 0.08, 0.03, 0.05) if fair else (0.5, 0.33, 0.12, 0.02, 0, 0, 0.03, 0))]
     if age > 0.65 and rng.random() < 0.7:
         hair = HAIR_COLOURS[GREY_HAIR] * rng.uniform(0.7, 1.15)
-    iris = IRIS_COLOURS[rng.choice(7, p=(0.15, 0.2, 0.15, 0.12, 0.16, 0.16, 0.06))] if fair else IRIS_COLOURS[rng.choice(3, p=(0.6, 0.3, 0.1))]
+    iris = (
+        IRIS_COLOURS[rng.choice(7, p=(0.15, 0.2, 0.15, 0.12, 0.16, 0.16, 0.06))] if fair else IRIS_COLOURS[rng.choice(3, p=(0.6, 0.3, 0.1))]
+    )
     male = sex > 0.5
     style = HAIR_STYLES[rng.choice(5, p=(0.10, 0.18, 0.38, 0.28, 0.06) if male else (0.01, 0.04, 0.17, 0.28, 0.50))]
     lock = rng.random() < {"bald": 0, "buzz": 0, "short": 0.25, "medium": 0.5, "long": 0.55}[style]
@@ -87,7 +96,9 @@ def paint(fields: dict[str, np.ndarray], looks: Looks, sex: float, age: float, r
     albedo = _mix(albedo, linear(looks.hair) * np.exp(strands)[..., None], scalp)
 
     specular = 0.42 + 0.06 * _noise(rng, lip.shape, 8, 2) + 0.05 * _noise(rng, lip.shape, 70)
-    specular = np.clip(specular, 0.1, 1) * (1 - 0.35 * darkness) * (1 - 0.5 * scalp) * (1 - 0.6 * brow) + 0.30 * lip + 0.15 * fields["nose_shine"]
+    specular = (
+        np.clip(specular, 0.1, 1) * (1 - 0.35 * darkness) * (1 - 0.5 * scalp) * (1 - 0.6 * brow) + 0.30 * lip + 0.15 * fields["nose_shine"]
+    )
     pores = _noise(rng, lip.shape, 120) * 0.0007 + _noise(rng, lip.shape, 40) * 0.0006
     relief = object_gradient(pores * (1 + 1.2 * age) * (1 - scalp) + beard * 0.002 + hair_relief, fields["jacobian"])
     painted = np.concatenate([np.clip(albedo, 0.003, 0.95), specular[..., None], scalp[..., None], relief], axis=-1)
@@ -131,9 +142,19 @@ def _brows(position, sex, rng):
     """Coverage (H, W) of the brows: tapering strokes along a drawn curve."""
     shape = position.shape[:2]
     lift, arch = rng.uniform(-0.018, 0.012), rng.uniform(-0.02, 0.012) - 0.008 * sex
-    points = [(rng.uniform(0.085, 0.13), 7.412 + lift), (0.22, 7.455 + lift + 0.5 * arch), (0.37, 7.475 + lift + arch), (0.53 + rng.uniform(-0.03, 0.03), 7.41 + lift)]
+    points = [
+        (rng.uniform(0.085, 0.13), 7.412 + lift),
+        (0.22, 7.455 + lift + 0.5 * arch),
+        (0.37, 7.475 + lift + arch),
+        (0.53 + rng.uniform(-0.03, 0.03), 7.41 + lift),
+    ]
     distance, along = polyline_distance(smooth_curve(points, 14), np.abs(position[..., 0]), position[..., 1])
-    thickness = rng.uniform(0.024, 0.042) * (1 + 0.25 * (sex - 0.5)) * (1 - 0.65 * smoothstep(0.35, 1, along)) * (0.75 + 0.25 * smoothstep(0, 0.2, along))
+    thickness = (
+        rng.uniform(0.024, 0.042)
+        * (1 + 0.25 * (sex - 0.5))
+        * (1 - 0.65 * smoothstep(0.35, 1, along))
+        * (0.75 + 0.25 * smoothstep(0, 0.2, along))
+    )
     ragged = 0.5 * _noise(rng, shape, 55, 2) + 0.15 * rng.standard_normal(shape, dtype=np.float32)
     coverage = smoothstep(1.15, 0.35, distance / thickness + 0.28 * ragged) * (0.55 + 0.45 * smoothstep(0, 0.25, along))
     return coverage * (0.5 + 0.5 * smoothstep(0, 0.03, along)) * rng.uniform(0.7, 0.95)

@@ -162,7 +162,9 @@ def _row(who: Identity, seed, role, number, view: View, light: Light, background
 
 def render_job(studio: Studio, job: Job, seed: int, nuisance: int, macro_stride: int) -> Rendered:
     """All images of one person in one set."""
-    frames, fields = {"stills": _stills, "clips": _clips, "micro": _micro, "macro": _macro}[job.set](studio, job, seed, nuisance, macro_stride)
+    frames, fields = {"stills": _stills, "clips": _clips, "micro": _micro, "macro": _macro}[job.set](
+        studio, job, seed, nuisance, macro_stride
+    )
     size = studio.renderer.size
     for _, row in frames:
         row |= {"set": job.set, "split": job.split}

@@ -79,7 +79,8 @@ def wrinkle_heights(position) -> np.ndarray:
         return depth * np.sqrt(np.clip(along * (1 - along) * 4, 0, 1)) if fade else depth
 
     forehead = sum(
-        strength * groove([(0, h), (0.2, h + 0.015), (0.42, h + 0.03)], 0.014, False) for h, strength in ((7.62, 0.8), (7.71, 1), (7.80, 0.9), (7.88, 0.6))
+        strength * groove([(0, h), (0.2, h + 0.015), (0.42, h + 0.03)], 0.014, False)
+        for h, strength in ((7.62, 0.8), (7.71, 1), (7.80, 0.9), (7.88, 0.6))
     )
     nose_root = sum(groove([(0, h), (0.06, h - 0.015), (0.10, h - 0.045)], 0.011, False) for h in (7.34, 7.29, 7.24))
     groups = [
@@ -90,7 +91,8 @@ def wrinkle_heights(position) -> np.ndarray:
         groove([(0.165, 6.93), (0.24, 6.80), (0.305, 6.66), (0.32, 6.58)], 0.022),
         groove([(0.27, 6.58), (0.30, 6.50), (0.30, 6.42)], 0.018),
         groove([(0, 6.405), (0.08, 6.395), (0.16, 6.37)], 0.02),
-        groove([(0.17, 7.215), (0.28, 7.165), (0.42, 7.17), (0.5, 7.21)], 0.012) + 0.6 * groove([(0.16, 7.19), (0.26, 7.12), (0.38, 7.10)], 0.013),
+        groove([(0.17, 7.215), (0.28, 7.165), (0.42, 7.17), (0.5, 7.21)], 0.012)
+        + 0.6 * groove([(0.16, 7.19), (0.26, 7.12), (0.38, 7.10)], 0.013),
     ]
     return np.stack(groups, axis=-1) * front[..., None]
 
@@ -123,7 +125,9 @@ def skin_zones(position) -> dict[str, np.ndarray]:
 # Parts of a face in template coordinates, for the ground-truth part masks: brows along the brow line, nose as a wedge below the eyes.
 def brow_region(position):
     """True where the template carries a brow (..., 3) -> (...)."""
-    distance, _ = polyline_distance(smooth_curve([(0.10, 7.412), (0.22, 7.455), (0.37, 7.475), (0.53, 7.41)], 12), np.abs(position[..., 0]), position[..., 1])
+    distance, _ = polyline_distance(
+        smooth_curve([(0.10, 7.412), (0.22, 7.455), (0.37, 7.475), (0.53, 7.41)], 12), np.abs(position[..., 0]), position[..., 1]
+    )
     return (distance < 0.045) & (position[..., 2] > 0.6)
 
 
