@@ -1,0 +1,55 @@
+"""The `loupe` command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import typer
+
+from loupe.config import find_root, load
+from loupe.errors import LoupeError
+
+app = typer.Typer(help="Loupe: a reproducible study workbook about reading faces with few labels.", no_args_is_help=True, add_completion=False)
+weights = typer.Typer(help="Checkpoints of other projects.", no_args_is_help=True)
+app.add_typer(weights, name="weights")
+
+
+@app.command()
+def page() -> None:
+    """Build reports/index.html from the finished stages."""
+    from loupe.reporting.page import build_page
+
+    print(build_page(find_root()))
+
+
+@app.command()
+def config(overrides: list[str] = typer.Argument(None, help="Hydra overrides, e.g. scale=smoke mae_face.mask_ratio=0.5")) -> None:  # noqa: B008
+    """Compose and check the settings, and print them."""
+    from dataclasses import asdict
+
+    import yaml
+
+    settings = asdict(load(overrides or []))
+    settings.pop("overrides")
+    print(yaml.safe_dump(settings, sort_keys=False), end="")
+
+
+@weights.command()
+def convert(source: Path, target: Path, layout: str = typer.Option("loupe", help="Layout to write; see loupe.models.layouts.")) -> None:
+    """Convert a checkpoint between layouts (MAE, MAE-Face, timm, Micron-BERT, ours)."""
+    from loupe.models.pretrained import convert as convert_weights
+
+    convert_weights(source, target, layout)
+
+
+def main() -> None:
+    """Run the command; an expected error is one sentence on stderr and exit code 1."""
+    try:
+        app()
+    except LoupeError as error:
+        sys.exit(f"loupe: {error}")
+
+
+if __name__ == "__main__":
+    main()
