@@ -1,0 +1,265 @@
+"""The whole study at smoke scale, in a scratch copy: killed twice and resumed; again, when nothing may run; forced, when no byte may change.
+
+The tests share these runs and build on each other, so they run in the order written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from processes import processes_in, wait_for
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
+
+pytestmark = [pytest.mark.study, pytest.mark.timeout(2400)]
+
+
+@dataclass
+class Lab:
+    """A scratch copy of the checkout and what was seen while the study ran in it."""
+
+    home: Path
+    logs: Path
+    killed: list[str] = field(default_factory=list)  # stage under way at each kill
+    runs: list[list[str]] = field(default_factory=list)  # stages executed, by run
+    cells: dict[Path, set[int]] = field(default_factory=dict)  # cells finished at the second kill -> inodes seen afterwards
+    lock: bytes = b""
+    tables: dict[str, bytes] = field(default_factory=dict)
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
+        log = (self.logs / f"run-{len(list(self.logs.iterdir()))}.txt").open("w")
+        command = [sys.executable, str(ROOT / "scripts/study.py"), "--scale", "smoke", "--into", str(self.home), *arguments]
+        process = subprocess.Popen(command, cwd=ROOT, env=clean_environment() | environment, stdout=log, stderr=subprocess.STDOUT)
+        process.log = Path(log.name)
+        return process
+
+    def finish(self, process: subprocess.Popen) -> str:
+        process.wait()
+        text = process.log.read_text(errors="replace")
+        self.runs.append(re.findall(r"^Running stage '(.+)':", text, re.MULTILINE))
+        return text
+
+    def dvc(self, *words: str, check: bool = True) -> subprocess.CompletedProcess:
+        return subprocess.run(["dvc", *words], cwd=self.home, env=clean_environment(), check=check, capture_output=True, text=True)
+
+    def stale(self) -> set[str]:
+        return set(json.loads(self.dvc("status", "--json").stdout))
+
+
+def clean_environment() -> dict[str, str]:
+    dropped = ("PYTHONPATH", "LOUPE_BATCH", "LOUPE_OWNER", "DVC_STAGE")
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
+    return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def stage_under_way(home: Path) -> str | None:
+    for process in processes_in(home):
+        words = process.cmdline()
+        if "src/run_notebook.py" in words:
+            return Path(words[words.index("src/run_notebook.py") + 1]).stem.split("-", 1)[1]
+    return None
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "logs").mkdir()
+    lab = Lab(folder / "copy", folder / "logs")
+    yield lab
+    for process in processes_in(lab.home):  # only after a failed test
+        process.kill()
+
+
+def kill_when(lab: Lab, process: subprocess.Popen, victim: str, ready) -> None:
+    """SIGKILL `victim` as soon as `ready()`, note the stage under way, and see to it that nothing goes on."""
+
+    def due() -> bool:
+        assert process.poll() is None, f"ended before the kill:\n{process.log.read_text(errors='replace')[-3000:]}"
+        return bool(ready())
+
+    wait_for(due, seconds=1200)
+    lab.killed.append(stage_under_way(lab.home))
+    if victim == "study":
+        process.kill()
+    else:
+        next(p for p in processes_in(lab.home) if "repro" in p.cmdline()).send_signal(signal.SIGKILL)
+    lab.finish(process)
+    wait_for(lambda: not processes_in(lab.home))
+
+
+def test_killed_twice_the_study_continues(lab):
+    scratch = lab.home / "data/scratch"
+    kill_when(lab, lab.start(), "dvc", lambda: any(path.is_file() for path in scratch.glob("mae-face-*/checkpoints/**/*")))
+    kill_when(lab, lab.start(), "study", lambda: len(list(scratch.glob("low-label-*/cells/*.parquet"))) >= 2)
+    lab.cells = {path: {path.stat().st_ino} for path in scratch.glob("low-label-*/cells/*.parquet")}
+
+    last = lab.start()
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.1):
+            for path, seen in lab.cells.items():
+                try:
+                    seen.add(path.stat().st_ino)
+                except FileNotFoundError:  # published
+                    continue
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    text = lab.finish(last)
+    ended.set()
+    watcher.join()
+    assert last.returncode == 0, text[-3000:]
+    assert lab.killed == ["mae-face", "low-label"]
+    lab.lock, lab.tables = (lab.home / "dvc.lock").read_bytes(), files(lab.home / "reports/tables")
+
+
+def test_no_stage_ran_twice_but_the_killed_ones(lab):
+    executed = sorted(stage for run in lab.runs for stage in run)
+    assert executed == sorted([*STAGES, *lab.killed])
+
+
+def test_finished_cells_were_not_repeated(lab):
+    assert lab.cells and all(len(seen) == 1 for seen in lab.cells.values())
+
+
+def test_page_and_every_output_are_there(lab):
+    assert (lab.home / "reports/index.html").stat().st_size > 1000
+    assert {path.stem.split("-", 1)[1] for path in (lab.home / "reports/notebooks").glob("*.ipynb")} == set(STAGES)
+    for stage in STAGES:
+        assert any((lab.home / "reports/figures" / stage).glob("*.png")), stage
+        assert any((lab.home / "reports/tables" / stage).iterdir()), stage
+
+
+def test_executed_notebooks_hold_no_error_and_no_path_of_this_machine(lab):
+    for path in (lab.home / "reports/notebooks").glob("*.ipynb"):
+        text = path.read_text()
+        assert str(lab.home) not in text and str(ROOT) not in text, path.name
+        assert not any(out.output_type == "error" for cell in nbformat.reads(text, 4).cells for out in cell.get("outputs", [])), path.name
+
+
+def test_second_run_executes_nothing(lab):
+    before = time.monotonic()
+    second = lab.start()
+    text = lab.finish(second)
+    print(f"second run: {time.monotonic() - before:.1f} s")
+    assert second.returncode == 0, text[-3000:]
+    assert lab.runs[-1] == []
+    assert (lab.home / "dvc.lock").read_bytes() == lab.lock
+
+
+def test_forced_run_repeats_every_byte(lab):
+    shutil.rmtree(lab.home / "data/scratch")  # nothing to continue from
+    traces = lab.logs.parent / "traces"
+    traces.mkdir()
+    forced = lab.start("--force", LOUPE_TRACE=str(traces), PYTHONPATH=str(ROOT / "tests/wiring/trace"))
+    text = lab.finish(forced)
+    assert forced.returncode == 0, text[-3000:]
+    assert sorted(lab.runs[-1]) == sorted(STAGES)
+    assert yaml.safe_load((lab.home / "dvc.lock").read_bytes()) == yaml.safe_load(lab.lock)
+    assert (lab.home / "dvc.lock").read_bytes() == lab.lock
+    assert files(lab.home / "reports/tables") == lab.tables
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_watches_exactly_the_settings_that_a_stage_reads(lab, stage):
+    """What the forced run read, against `params` of dvc.yaml. A setting missing there would leave stale results standing."""
+    trace = lab.logs.parent / "traces" / stage
+    read = settings_read(trace.read_text().split())
+    watched = {
+        (file.replace("${scale}", "smoke").replace("${data}", "generated"), key)
+        for item in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["params"]
+        for file, keys in item.items()
+        if file != "conf/config.yaml"
+        for key in (keys or yaml.safe_load((ROOT / file.replace("${scale}", "smoke").replace("${data}", "generated")).read_text()))
+    }
+    # `threads` is read before the first stage computes; `workers` and `name` change no result; whole files are watched where any key is read.
+    whole = {file for file, _ in watched if not file.startswith(("conf/scale/", "conf/data/"))}
+    missing = {(file, key) for file, key in read - watched if file not in whole}
+    assert missing == set()
+    unread = {(file, key) for file, key in watched - read if file.startswith("conf/scale/")}
+    assert unread == set(), "a change there would rerun the stage for nothing"
+
+
+def settings_read(lines: list[str]) -> set[tuple[str, str]]:
+    files_of = {
+        "View": "conf/view/parts.yaml",
+        "MaeFace": "conf/model/mae_face.yaml",
+        "DualView": "conf/model/dual_view.yaml",
+        "MicronBertSettings": "conf/model/micron_bert.yaml",
+        "DualViewExperiment": "conf/experiment/dual_view.yaml",
+        "MicroExperiment": "conf/experiment/micro_expressions.yaml",
+        "AblationExperiment": "conf/experiment/ablations.yaml",
+        "LowLabelExperiment": "conf/experiment/low_label.yaml",
+        "Scale": "conf/scale/smoke.yaml",
+        "Data": "conf/data/generated.yaml",
+    }
+    pairs = {tuple(line.split(".")) for line in lines}
+    return {(files_of[owner], key) for owner, key in pairs if owner in files_of and (owner, key) not in {("Scale", "workers"), ("Scale", "name")}}
+
+
+def changed(lab: Lab, file: str, old: str, new: str) -> set[str]:
+    """Stages that DVC calls stale after an edit, which is undone."""
+    path = lab.home / file
+    text = path.read_text()
+    assert re.search(old, text), f"{file} has no {old}"
+    path.write_text(re.sub(old, new, text, count=1))
+    try:
+        return lab.stale()
+    finally:
+        path.write_text(text)
+
+
+def test_settings_and_notebooks_make_stale_what_they_concern_and_no_more(lab):
+    assert lab.stale() == set()
+    assert changed(lab, "conf/model/mae_face.yaml", r"weight_decay: *\S+", "weight_decay: 0.123") == {"mae-face"}
+    assert changed(lab, "conf/model/dual_view.yaml", r"weight_decay: *\S+", "weight_decay: 0.123") == {"dual-view", "ablations", "low-label"}
+    assert changed(lab, "conf/model/micron_bert.yaml", r"weight_decay: *\S+", "weight_decay: 0.123") == {
+        "micron-bert",
+        "micro-expressions",
+        "ablations",
+    }
+    assert changed(lab, "conf/scale/smoke.yaml", r"workers: *\d+", "workers: 1") == set()
+    assert changed(lab, "conf/scale/smoke.yaml", r"(?m)^mae: \{epochs: \d+", "mae: {epochs: 99") == {"mae-face"}
+    assert changed(lab, "notebooks/11-claims.py", r"\Z", "\n# %%\n1\n") == {"claims"}
+    for twin in (lab.home / "notebooks").glob("*.ipynb"):  # run and saved by a student
+        notebook = nbformat.read(twin, 4)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.execution_count, cell.outputs = 1, [nbformat.v4.new_output("stream", text="mine\n")]
+        nbformat.write(notebook, twin)
+    assert lab.stale() == set()
+
+
+def test_bad_setting_is_one_sentence_and_keeps_what_is_finished(lab):
+    path = lab.home / "conf/model/mae_face.yaml"
+    text = path.read_text()
+    path.write_text(text + "mask_rato: 0.5\n")
+    failed = lab.dvc("repro", "mae-face", check=False)
+    assert failed.returncode != 0
+    told = [line for line in failed.stderr.splitlines() if "LoupeError" in line]
+    assert len(told) == 1 and "mask_rato" in told[0], failed.stderr
+    assert "Traceback" not in failed.stderr
+    path.write_text(text)
+    restored = lab.dvc("repro")
+    assert "Running stage" not in restored.stdout  # DVC had cleared the stage's outputs; its run cache brings them back
+    assert (lab.home / "dvc.lock").read_bytes() == lab.lock
+    assert files(lab.home / "reports/tables") == lab.tables
