@@ -37,7 +37,7 @@ def confusion_matrix(
     shares = counts / np.maximum(totals, 1)
     size = len(classes)
     side = min(PAGE, 1.6 + 0.62 * size)
-    figure = blank(side, side * 0.88)
+    figure = blank(side, side * 0.88, fixed_aspect=True)
     axis = figure.subplots()
     shown = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axis.grid(False)

@@ -42,9 +42,14 @@ class Drawing:
         return {"image/png": render(self, "png", dpi=110)}, {"image/png": {"alt": self.alt}}
 
 
-def blank(width: float, height: float) -> Figure:
-    """An empty figure of `width` x `height` inches that pyplot knows nothing of (nothing shows twice, nothing stays open)."""
-    figure = Figure(figsize=(width, height))
+def blank(width: float, height: float, fixed_aspect: bool = False) -> Figure:
+    """An empty figure of `width` x `height` inches that pyplot knows nothing of (nothing shows twice, nothing stays open).
+
+    `fixed_aspect` packs axes that hold pictures close to each other.
+    """
+    figure = Figure(figsize=(width, height), layout="compressed" if fixed_aspect else "constrained")
+    if fixed_aspect:
+        figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0.02, hspace=0.02)
     FigureCanvasAgg(figure)
     return figure
 

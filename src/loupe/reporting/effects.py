@@ -17,7 +17,7 @@ _WRAP = 40  # letters of a row's name on one line
 
 
 @styled
-def effect_plot(claims: pd.DataFrame, name: str = "sentence", xlabel: str = "effect", caption: str = "") -> Drawing:
+def effect_plot(claims: pd.DataFrame, name: str = "sentence", xlabel: str = "effect (difference in score)", caption: str = "") -> Drawing:
     """A row for each claim: effect, 95 % interval, and its smallest effect of interest as a tick; the verdict as marker, colour and word.
 
     Args:
@@ -43,7 +43,7 @@ def effect_plot(claims: pd.DataFrame, name: str = "sentence", xlabel: str = "eff
     handles = [Line2D([], [], color=VERDICTS[v][0], marker=VERDICTS[v][1], linewidth=1.6, label=v) for v in used]
     if "sesoi" in claims and claims["sesoi"].notna().any():
         handles.append(Line2D([], [], color=BLACK, linewidth=1, linestyle=(0, (2, 1)), label="smallest effect of interest"))
-    axis.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(handles), columnspacing=1.2, handletextpad=0.5)
+    figure.legend(handles=handles, loc="outside upper left", ncols=3, columnspacing=1.2, handletextpad=0.5)
     caption = caption or (
         "Effect of each claim with its 95 % interval over people. Supported: the interval lies above 0, the corrected p is below .05 and the "
         "effect reaches the smallest effect of interest. Not supported: the interval ends below that. Else inconclusive."
@@ -77,7 +77,7 @@ def _rows(table: pd.DataFrame, name: str, xlabel: str):
         raise LoupeError(f"The interval of {crossed[name].iloc[0]!r} ends before it begins: low and high are exchanged in the table.")
     names = [textwrap.fill(str(value), _WRAP) for value in table[name]]
     lines = sum(max(1.35, 1 + value.count("\n")) for value in names)
-    figure = blank(PAGE, 0.95 + 0.22 * lines)
+    figure = blank(PAGE, 1.25 + 0.2 * lines)
     axis = figure.subplots()
     axis.axvline(0, color="#333333", linewidth=0.9)
     axis.set_yticks(range(len(table)), names)
@@ -92,7 +92,7 @@ def _rows(table: pd.DataFrame, name: str, xlabel: str):
 def _whisker(axis, place: int, row, colour: str, marker: str) -> None:
     axis.plot([row.low, row.high], [place, place], color=colour, linewidth=1.8, solid_capstyle="butt", gid="interval")
     axis.plot(row.effect, place, marker=marker, color=colour, markersize=7, markeredgecolor="white", markeredgewidth=0.8, gid="effect")
-    axis.annotate(f"{row.effect:+.3f}", (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8, color="#1a1a1a")
+    axis.annotate(f"{row.effect:+.3f}".replace("-", "−"), (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8, color="#1a1a1a")
 
 
 def _said(table: pd.DataFrame, name: str, verdict: bool = False) -> Sequence[str]:

@@ -57,7 +57,7 @@ def face_rows(rows: Mapping[str, np.ndarray], names: Sequence[str] = (), caption
     _same_shape(**rows)
     count, height, width = next(iter(rows.values())).shape[:3]
     cell = (PAGE - _LABEL) / max(count, 4)
-    figure = blank(_LABEL + cell * count, cell * height / width * len(rows) + 0.1 + 0.2 * bool(names))
+    figure = blank(_LABEL + cell * count, cell * height / width * len(rows) + 0.1 + 0.2 * bool(names), fixed_aspect=True)
     axes = figure.subplots(len(rows), count, squeeze=False, gridspec_kw={"wspace": 0.03, "hspace": 0.03})
     for line, (label, images) in zip(axes, rows.items(), strict=True):
         for axis, image in zip(line, images, strict=True):
@@ -98,7 +98,7 @@ def maps_over_faces(
         if not np.isfinite(layer).all():
             raise LoupeError(f"Map {label!r} holds values that are not finite: look at the model that made it.")
     cell = (PAGE - _LABEL - 0.55) / max(count, 4)
-    figure = blank(_LABEL + 0.55 + cell * count, cell * height / width * (1 + len(layers)) + 0.15 + 0.2 * bool(names))
+    figure = blank(_LABEL + 0.55 + cell * count, cell * height / width * (1 + len(layers)) + 0.15 + 0.2 * bool(names), fixed_aspect=True)
     axes = figure.subplots(1 + len(layers), count, squeeze=False, gridspec_kw={"wspace": 0.03, "hspace": 0.03})
     for axis, face in zip(axes[0], faces, strict=True):
         axis.imshow(face)
@@ -112,7 +112,7 @@ def maps_over_faces(
         for index, axis in enumerate(line):
             axis.imshow(grey[index], cmap="gray", vmin=0, vmax=255)
             share = np.clip((layer[index] - low) / (high - low), 0, 1)
-            axis.imshow(layer[index], cmap="inferno", vmin=low, vmax=high, alpha=0.25 + 0.6 * share, extent=extent)
+            axis.imshow(layer[index], cmap="inferno", vmin=low, vmax=high, alpha=0.1 + 0.75 * share, extent=extent)
             if motion is not None and layer is not motion and motion[index].max() > 0:
                 axis.contour(motion[index], levels=[motion[index].max() / 2], colors="#56e0ff", linewidths=0.9)
             _bare(axis)
@@ -150,7 +150,7 @@ def contact_sheet(images: np.ndarray, columns: int, names: Sequence[str] = (), r
         sheet[row * (height + gap) :, column * (width + gap) :][:height, :width] = image
     left = _LABEL if row_names else 0.1
     body = PAGE - left
-    figure = blank(PAGE, body * sheet.shape[0] / sheet.shape[1] + 0.1 + 0.2 * bool(names))
+    figure = blank(PAGE, body * sheet.shape[0] / sheet.shape[1] + 0.1 + 0.2 * bool(names), fixed_aspect=True)
     axis = figure.subplots()
     axis.imshow(sheet)
     _bare(axis)

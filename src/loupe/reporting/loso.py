@@ -53,12 +53,12 @@ def loso_subjects(predictions: pd.DataFrame, arms: Sequence[str] = (), chance: f
     if chance is not None:
         axis.axhline(chance, color="#767676", linewidth=1, linestyle=(0, (1, 2)))
         axis.annotate(f"chance {chance:.2f}", (1, chance), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8, color="#767676")
-    axis.set_xticks(range(len(wide)), [f"{subject}\n{clips[subject]}" for subject in wide.index], rotation=0 if len(wide) <= 12 else 90)
+    axis.set_xticks(range(len(wide)), [f"{subject} ({clips[subject]})" for subject in wide.index], rotation=0 if len(wide) <= 6 else 90)
     axis.set_ylim(-0.02, 1.04)
     axis.grid(visible=False, axis="x")
-    axis.set_xlabel("left-out person, and number of clips")
+    axis.set_xlabel("left-out person (number of clips)")
     axis.set_ylabel("accuracy")
-    axis.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=min(len(arms), 3))
+    figure.legend(loc="outside upper left", ncols=2)
     seeds = predictions["seed"].nunique()
     caption = caption or f"Accuracy on each of {len(wide)} people, each left out in turn (mean of {seeds} seeds); ordered by {styles[arms[0]].label}."
     said = "; ".join(f"{styles[arm].label}: mean {wide[arm].mean():.2f}, lowest {wide[arm].min():.2f}, highest {wide[arm].max():.2f}" for arm in arms)
