@@ -13,14 +13,7 @@ from loupe.evaluation.effects import effect_of
 from loupe.evaluation.statistics import RESAMPLES, bootstrap_interval
 from loupe.reporting.drawing import Drawing, blank
 from loupe.reporting.selection import one_task, require
-from loupe.reporting.style import ARMS, BLUE, GREY, PAGE, arm_order, arm_styles, styled
-
-_METRIC_NAMES = {"macro_f1": "macro-F1", "uf1": "UF1", "uar": "UAR", "accuracy": "accuracy"}
-
-
-def metric_name(metric: str) -> str:
-    """The metric as the field writes it."""
-    return _METRIC_NAMES.get(metric, metric.replace("_", " "))
+from loupe.reporting.style import ARMS, BLUE, GREY, PAGE, arm_order, arm_styles, metric_name, styled
 
 
 @styled

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+import loupe
 from loupe.errors import LoupeError
 
 PACKAGES = ("loupe", "torch", "numpy", "pandas", "scipy", "scikit-learn", "scikit-image", "timm", "numba", "matplotlib", "dvc", "papermill", "hydra-core")
@@ -21,7 +22,7 @@ PACKAGES = ("loupe", "torch", "numpy", "pandas", "scipy", "scikit-learn", "sciki
 def collect(root: Path) -> dict[str, Any]:
     """Facts about the checkout at `root` and this machine; what cannot be found out is None.
 
-    Keys: loupe, python, packages {name: version}, platform, cpu, cores, memory_gb, gpu, commit, dirty, scale, data, seeds, stages (the last
+    Keys: python, packages {name: version}, platform, cpu, cores, memory_gb, gpu, commit, dirty, scale, data, seeds, stages (the last
     finished run of each: stage, scale, seconds, peak_mb, device, finished), minutes (their sum).
     """
     settings = _yaml(root / "conf" / "study.yaml")
@@ -81,12 +82,33 @@ def stage_log(root: Path) -> list[dict[str, Any]]:
 
 
 def commit_of(root: Path) -> tuple[str | None, bool | None]:
-    """Commit of the checkout at `root` and whether tracked files differ from it; (None, None) without git or history."""
-    commit = _git(root, "rev-parse", "HEAD")
-    if commit is None:
+    """Commit of the checkout at `root` and whether tracked files differ from it; (None, None) without git or history.
+
+    A scratch copy (`.scratch/<scale>` inside a checkout) speaks of that checkout; a ZIP unpacked inside somebody else's repository does not.
+    """
+    home = _checkout(root)
+    commit = home and _git(home, "rev-parse", "HEAD")
+    if not home or not commit:
         return None, None
-    changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    changed = _git(home, "status", "--porcelain", "--untracked-files=no")
     return commit, None if changed is None else bool(changed)
+
+
+def committed_in(root: Path, path: Path) -> str | None:
+    """The commit that holds `path` (file or folder below `root`) as it stands now; None where it differs from what is committed."""
+    if _checkout(root) != root.resolve():
+        return None
+    if _git(root, "status", "--porcelain", "--", str(path)) != "":
+        return None
+    return _git(root, "log", "-1", "--format=%H", "--", str(path)) or None
+
+
+def _checkout(root: Path) -> Path | None:
+    found = _git(root, "rev-parse", "--show-toplevel")
+    if not found:
+        return None
+    top, here = Path(found).resolve(), root.resolve()
+    return top if here == top or here.is_relative_to(top / ".scratch") else None
 
 
 def _git(root: Path, *arguments: str) -> str | None:
@@ -107,8 +129,6 @@ def _yaml(path: Path) -> dict[str, Any]:
 
 def _version(name: str) -> str | None:
     if name == "loupe":
-        import loupe
-
         return loupe.__version__
     try:
         return importlib.metadata.version(name)

@@ -54,8 +54,9 @@ ARMS: dict[str, ArmStyle] = {
     "micron-bert-untrained": ArmStyle("Micron-BERT without pre-training", ORANGE, "^", "-."),
     "flow-svm": ArmStyle("optical flow + SVM", BLUE, "s", "--"),
     "difference-svm": ArmStyle("frame difference + SVM", SKY, "D", ":"),
-    # floors
+    # floor and ceiling
     "majority": ArmStyle("majority class", GREY, "x", ":"),
+    "au-oracle": ArmStyle("true action units (oracle)", BLACK, "*", ":"),
 }
 
 _SPARE = [
@@ -90,6 +91,20 @@ def arm_order(arms: Iterable[str]) -> list[str]:
     """The arms in the order of `ARMS`, those the study does not name last, alphabetically."""
     known = list(ARMS)
     return sorted(set(arms), key=lambda arm: (known.index(arm) if arm in ARMS else len(known), arm))
+
+
+_METRICS = {
+    "macro_f1": "macro-F1",
+    "uf1": "UF1",
+    "uar": "UAR",
+    "auroc": "AUROC",
+    "sensitivity_at_fpr05": "sensitivity at 5 % false alarms",
+}
+
+
+def metric_name(metric: str) -> str:
+    """The metric as the field writes it."""
+    return _METRICS.get(metric, metric.replace("_", " "))
 
 
 def styled(function: Callable[P, R]) -> Callable[P, R]:

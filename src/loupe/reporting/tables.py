@@ -11,9 +11,7 @@ import pandas as pd
 from loupe.errors import LoupeError
 from loupe.evaluation.metrics import CONFUSION_METRICS, confusion
 from loupe.reporting.selection import require
-from loupe.reporting.style import arm_label, arm_order
-
-_NAMES = {"macro_f1": "macro-F1", "uf1": "UF1", "uar": "UAR", "accuracy": "accuracy"}
+from loupe.reporting.style import arm_label, arm_order, metric_name
 
 
 def results(predictions: pd.DataFrame, classes: int | Mapping[str, int], metrics: Sequence[str] = ("macro_f1", "accuracy")) -> pd.DataFrame:
@@ -57,7 +55,7 @@ def readable(table: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
             continue
         if base != column and f"{base}_sd" in table:
             spreads = table[f"{base}_sd"]
-            shown[_NAMES.get(base, base.replace("_", " "))] = [
+            shown[metric_name(base)] = [
                 _number(mean, digits) + ("" if pd.isna(sd) else f" ± {_number(sd, digits)}") for mean, sd in zip(values, spreads, strict=True)
             ]
         elif column == "arm":
@@ -65,9 +63,7 @@ def readable(table: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
         elif column == "fraction":
             shown["labels"] = [f"{100 * float(value):g} %" for value in values]
         else:
-            shown[_NAMES.get(str(base), str(column).replace("_", " ").replace("n ", "", 1) if str(column).startswith("n_") else _words(column))] = [
-                _number(value, digits) for value in values
-            ]
+            shown[metric_name(str(column).removeprefix("n_"))] = [_number(value, digits) for value in values]
     return pd.DataFrame(shown)
 
 
@@ -94,14 +90,14 @@ def markdown(table: pd.DataFrame) -> str:
     """A pipe table of strings, numbers to the right."""
     cells = table.astype(str).map(lambda text: text.replace("|", "\\|").replace("\n", " "))
     lines = ["| " + " | ".join(map(str, cells.columns)) + " |"]
-    lines.append("|" + "|".join("---:" if _numeric(cells[column]) else "---" for column in cells.columns) + "|")
+    lines.append("|" + "|".join("---:" if is_numeric(cells[column]) else "---" for column in cells.columns) + "|")
     lines += ["| " + " | ".join(row) + " |" for row in cells.itertuples(index=False, name=None)]
     return "\n".join(lines)
 
 
 def latex(table: pd.DataFrame, caption: str, label: str) -> str:
     """A `table` environment with booktabs rules; every special character escaped."""
-    align = "".join("r" if _numeric(table[column]) else "l" for column in table.columns)
+    align = "".join("r" if is_numeric(table[column]) else "l" for column in table.columns)
     lines = [r"\begin{table}", r"\centering", rf"\caption{{{_tex(caption)}}}", rf"\label{{{label}}}", rf"\begin{{tabular}}{{{align}}}", r"\toprule"]
     lines.append(" & ".join(_tex(str(column)) for column in table.columns) + r" \\")
     lines.append(r"\midrule")
@@ -114,10 +110,6 @@ def readme_table(table: pd.DataFrame, stage: str, command: str | None = None) ->
     return markdown(readable(table).assign(stage=stage, command=f"`{command or f'dvc repro {stage}'}`"))
 
 
-def _words(column: object) -> str:
-    return str(column).replace("_", " ")
-
-
 def _number(value: object, digits: int) -> str:
     if isinstance(value, float):
         if pd.isna(value):
@@ -126,7 +118,8 @@ def _number(value: object, digits: int) -> str:
     return "–" if value is None or value is pd.NA else str(value)
 
 
-def _numeric(values: pd.Series) -> bool:
+def is_numeric(values: pd.Series) -> bool:
+    """Whether every cell of a readable column is a number, a range, a share or a dash (such columns are set to the right)."""
     return bool(len(values)) and all(text in ("–", "") or text.lstrip("+-−.0123456789 ±%,") == "" for text in values.astype(str))
 
 
