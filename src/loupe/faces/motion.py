@@ -211,7 +211,7 @@ def _micro_units(rng, emotion, habit) -> tuple[np.ndarray, float, str]:
     variant = variants[favourite if rng.random() < 0.5 else int(rng.integers(len(variants)))]
     side = "L" if rng.random() < 0.5 + 0.35 * np.tanh(habit[1]) else "R"
     au = au_vector({unit.replace("S", side): strength * rng.uniform(0.7, 1.15) for unit, strength in variant.items()})
-    amplitude = float(np.clip(np.exp(rng.uniform(np.log(0.055), np.log(0.25))) * np.exp(0.2 * habit[2]), 0.03, 0.28))
+    amplitude = float(np.clip(np.exp(rng.uniform(np.log(0.068), np.log(0.25))) * np.exp(0.2 * habit[2]), 0.03, 0.28))
     au = asymmetric(au, float(np.clip(0.18 * habit[3] + rng.normal(0, 0.18), -0.8, 0.8)))
     return (au, amplitude, emotion) if emotion else (np.zeros_like(au), 0.0, "none")
 

@@ -194,6 +194,7 @@ def shade(
                     )
                 cover = _covered_by_mask(tx, ty, tz) if scalars[2] > 0 else 0.0
                 bare = 1 - cover
+                ao = ao * bare + 0.85 * cover  # stretched cloth hides the crevices below it
                 gx, gy, gz = gx * bare, gy * bare, gz * bare
                 if cover > 0:  # pleats
                     gy += cover * 0.35 * math.sin(ty * 42.0) * _step(0.5, 0.3, abs(tx))
@@ -220,7 +221,7 @@ def shade(
                 if scalars[2] > 0:
                     for k in range(3):
                         albedo[k] = colours[4, k]
-                    specular = 0.05
+                    specular, ao = 0.05, 0.85
             elif kind == 5:
                 albedo[0], albedo[1], albedo[2] = 0.012, 0.009, 0.008
                 specular = 0.03
