@@ -62,8 +62,8 @@ SWITCHES = [
 @pytest.mark.parametrize("variant", ["concat", "mean", "updown", "own"])
 @pytest.mark.parametrize("switches", SWITCHES, ids=lambda s: "+".join(s) or "all")
 def test_fusion_equals_loops_in_value_map_and_after_one_step(variant, switches):
-    layer, slow = fusion(variant=variant, **switches), fusion(variant=variant, **switches)
-    x, y = torch.randn(2, 2, 12, 16, generator=torch.Generator().manual_seed(1))
+    layer, slow = (fusion(variant=variant, width=8, grid=(3, 3), **switches) for _ in range(2))
+    x, y = torch.randn(2, 2, 9, 8, generator=torch.Generator().manual_seed(1))
     y = x if variant == "own" else y
     out, expected = layer(x, y), [slow_fusion(slow, a.double(), b.double()) for a, b in zip(x, y, strict=True)]
     torch.testing.assert_close(out.examined.double(), torch.stack([e[0] for e in expected]), rtol=1e-5, atol=1e-5)
@@ -178,11 +178,11 @@ def slow_classifier(model, examined, ipsilateral):
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("options", [{}, {"share_low": False}, {"fuse_at": 0, "fusion_depth": 2}, {"fuse_at": 2, "attention": False}], ids=str)
 def test_classifier_equals_loops(nano, images, variant, options):
-    model = classifier(nano(), variant=variant, **options)
+    model = classifier(nano(image_size=24, width=16), variant=variant, **options)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel())) * 0.1)
-        x, y = images(2, seed=1), images(2, seed=2)
+        x, y = images(2, seed=1, side=24), images(2, seed=2, side=24)
         expected = torch.stack([slow_classifier(model, a, b) for a, b in zip(x, y, strict=True)])
         torch.testing.assert_close(model(x, y).double(), expected, rtol=1e-5, atol=2e-5)
         logits, maps = model.forward_maps(x, y)

@@ -277,8 +277,9 @@ def test_forward_equals_loops_in_value_state_and_after_one_step(nano, images, ge
     if "dino" in options.values():
         with torch.no_grad():
             fast.centre.copy_(torch.randn(5, generator=generator))
-            for parameter in fast.teacher_head.parameters():  # a teacher that is not the student, else an exchange would not show
-                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+            # A teacher that is not the student, else an exchange would not show; large weights, else the L2 norm divides by nearly 0.
+            for parameter in (*fast.head.parameters(), *fast.teacher_head.parameters()):
+                parameter.add_(0.5 * torch.randn(parameter.shape, generator=generator))
     slow.load_state_dict(fast.state_dict())
     frames = [images(2, seed=seed, side=24) for seed in (1, 2, 3)]
     swapped = fast.draw_swaps(2, generator)

@@ -77,8 +77,10 @@ class FusionAttention(nn.Module):
         self.norm = Norm(width)
         self.self_attention = Attention(width, heads) if attention and self_attention else None
         self.local_attention = Attention(width, heads) if attention and local_attention else None
-        self.importance = (
-            nn.Sequential(nn.Linear(2 * width, width // 2), nn.GELU(), nn.Linear(width // 2, 1)) if attention and importance else None
+        self.importance = (  # no bias at the end: a softmax takes it off again
+            nn.Sequential(nn.Linear(2 * width, width // 2), nn.GELU(), nn.Linear(width // 2, 1, bias=False))
+            if attention and importance
+            else None
         )
         branches = (self_attention + local_attention) if attention else 2
         self.mlp = nn.Sequential(nn.Linear(branches * width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))

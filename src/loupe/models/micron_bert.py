@@ -153,7 +153,7 @@ class MicronBert(nn.Module):
         micro = self.attention(tokens_s[:, 1:], tokens_r[:, 1:], ct)
         pred = self.decode(micro.tokens)
         reconstruction = self.reconstruction_loss(pred, frame_t)
-        out = {"reconstruction": reconstruction, "pred": pred, "ct_std": ct.detach().float().std(dim=0).mean()}
+        out = {"reconstruction": reconstruction, "pred": pred, "ct_std": ct.detach().float().std(dim=0, correction=0).mean()}
         out["agreement"] = torch.zeros_like(reconstruction)
         if self.agreement == "mse":
             with torch.no_grad():
