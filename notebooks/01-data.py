@@ -47,7 +47,7 @@ print(f"scale {cfg.scale.name}, {cfg.scale.image.size} px, data: {cfg.data.sourc
 
 # %%
 prepared = session.prepared_out
-prepare_study(cfg, prepared, session.bench.folder / "faces", session.root)
+prepare_study(cfg, prepared, session.root / "data" / "scratch" / "faces", session.root)
 sets = {name: read_store(prepared / name) for name in ("stills", "labelled", "clips", "micro", "macro")}
 
 counts = pd.DataFrame(

@@ -22,7 +22,7 @@ from loupe.config import Config, find_root, load
 from loupe.errors import LoupeError
 from loupe.training.loop import prepare_torch
 
-_HASHED_CODE = ("faces", "data", "models", "training")
+_HASHED_CODE = ("loupe.faces", "loupe.data", "loupe.models", "loupe.training")
 
 
 class Session:
@@ -99,17 +99,17 @@ def start(stage: str, overrides: Sequence[str] = (), inputs: Sequence[str] = ())
 
 
 def _hash_of_inputs(config: Config, root: Path, inputs: Sequence[str]) -> str:
-    """Short hash of settings, training code and input bytes: partial work is reused only for exactly the same work."""
+    """Short hash of settings, input bytes and the imported code that trains: partial work is reused only for exactly the same work."""
     digest = hashlib.sha256()
     settings = asdict(config)
     settings.pop("overrides")
     digest.update(json.dumps(settings, sort_keys=True).encode())
-    paths = [p for name in _HASHED_CODE for p in sorted((root / "src" / "loupe" / name).rglob("*.py"))]
+    paths = sorted(Path(module.__file__) for name, module in list(sys.modules.items()) if name.startswith(_HASHED_CODE) and module.__file__)
     for name in inputs:
         path = root / name
         paths += [path] if path.is_file() else [p for p in sorted(path.rglob("*")) if p.is_file()]
     for path in paths:
-        digest.update(path.relative_to(root).as_posix().encode())
+        digest.update(path.name.encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:12]

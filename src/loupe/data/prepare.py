@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ def study_plan(config: Config) -> StudySetPlan:
 
 
 def prepare_study(config: Config, out: Path, scratch: Path, root: Path) -> None:
-    """Write the sets `stills`, `clips`, `micro`, `macro` and `labelled` into `out`; continue from `scratch` after a kill.
+    """Write the sets `stills`, `clips`, `micro`, `macro` and `labelled` into `out`; people drawn before a kill are taken from `scratch`.
 
     `labelled` is the train, val and test part of the generated stills, or the folder that the settings name (relative to `root`).
     """
@@ -41,3 +42,4 @@ def prepare_study(config: Config, out: Path, scratch: Path, root: Path) -> None:
         chosen = stills.rows(stills.manifest["split"].isin(["train", "val", "test"]).to_numpy())
         images, manifest = chosen.images, chosen.manifest
     write_store(out / "labelled", np.asarray(images), manifest)
+    shutil.rmtree(scratch)

@@ -67,7 +67,7 @@ def _highlight(images, subjects, boxes, nose, generator):
     for part in ("eyes", "nose", "mouth") if nose else ("eyes", "mouth"):
         left, top, right, bottom = (boxes[part][:, i, None, None] for i in range(4))
         keep |= (x >= left) & (x < right) & (y >= top) & (y < bottom)
-    tensor = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
+    tensor = torch.from_numpy(np.array(images, order="C")).permute(0, 3, 1, 2).float()
     side = max(3, height // 10 | 1)
     blurred = functional.avg_pool2d(functional.pad(tensor, [side // 2] * 4, mode="replicate"), side, stride=1)
     dimmed = (0.35 * blurred).permute(0, 2, 3, 1).round().to(torch.uint8).numpy()
@@ -113,7 +113,7 @@ VIEWS: dict[str, Callable[..., np.ndarray]] = {
 
 def _crop(images: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Cut one box (left, top, right, bottom; shares) an image and resize it bilinearly to `size` (height, width)."""
-    tensor = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
+    tensor = torch.from_numpy(np.array(images, order="C")).permute(0, 3, 1, 2).float()
     box = torch.from_numpy(boxes)
     theta = torch.zeros(len(images), 2, 3)
     theta[:, 0, 0], theta[:, 1, 1] = box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]

@@ -99,7 +99,7 @@ def fit(
         if after_step is not None:
             after_step(model, step)
         if step % every == 0 or step == steps - 1:
-            values = {name: float(value) for name, value in terms.items()}
+            values = {name: float(value.detach()) for name, value in terms.items()}
             if not np.isfinite(values["loss"]):
                 raise LoupeError(
                     f"{label}: the loss is {values['loss']} at step {step} (rows {rows[:8].tolist()}…); the last good checkpoint is in "

@@ -140,8 +140,8 @@ def loso_heads(
     full-batch AdamW steps; a clip of the held-out subject has weight 0 in its fold's loss. Equal to training the folds one after another.
     """
     people, fold_of = np.unique(subjects, return_inverse=True)
-    x = torch.from_numpy(features).double()
-    y = torch.from_numpy(labels).long()
+    x = torch.tensor(features, dtype=torch.float64)
+    y = torch.tensor(labels, dtype=torch.int64)
     train = torch.from_numpy(fold_of)[None, :] != torch.arange(len(people))[:, None]  # (F, N)
     weight = train.double()
     mean = (weight @ x) / weight.sum(1, keepdim=True)

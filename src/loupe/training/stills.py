@@ -61,7 +61,7 @@ def finetune(
     tensors = [torch.from_numpy(data.store.images[rows]).to(device)]
     if arm.variant != "single":
         tensors.append(torch.from_numpy(data.views[view_name(arm, config)][rows]).to(device))
-    labels = torch.from_numpy(data.store.labels[rows]).to(device)
+    labels = torch.tensor(data.store.labels[rows]).to(device)
     shift = round(settings.shift * config.scale.image.size / 64)
 
     def loss_of(module, batch, generator):

@@ -1,0 +1,84 @@
+"""Finished cells stay, half-written ones do not count, publishing is one step, and errors of a worker arrive here."""
+
+import multiprocessing
+import os
+import time
+
+import pandas as pd
+import pytest
+from loupe.bench import Bench, write_parquet
+from loupe.errors import LoupeError
+from loupe.training.jobs import Job, run_jobs
+
+
+def write_square(path, value):
+    write_parquet(pd.DataFrame({"square": [value**2], "pid": [os.getpid()]}), path)
+
+
+def refuse(path, value):
+    raise LoupeError(f"cell {value} cannot be made")
+
+
+def hold(folder, seconds):
+    bench = Bench(folder)
+    time.sleep(seconds)
+    del bench
+
+
+@pytest.mark.parametrize("in_process", [True, False])
+def test_jobs_run_once(tmp_path, in_process):
+    jobs = [Job(tmp_path / f"{i}.parquet", write_square, (tmp_path / f"{i}.parquet", i)) for i in range(3)]
+    write_parquet(pd.DataFrame({"square": [-1]}), tmp_path / "1.parquet")
+    run_jobs(jobs, "squares", workers=2, in_process=in_process)
+    assert [int(pd.read_parquet(job.path)["square"][0]) for job in jobs] == [0, -1, 4]
+    assert (int(pd.read_parquet(jobs[0].path)["pid"][0]) == os.getpid()) == in_process
+
+
+def test_an_error_in_a_worker_is_raised_here(tmp_path):
+    with pytest.raises(LoupeError, match="cell 5 cannot be made"):
+        run_jobs([Job(tmp_path / "x", refuse, (tmp_path / "x", 5))], "bad", workers=1, in_process=False)
+
+
+def test_cells_are_computed_once_and_survive(tmp_path):
+    bench = Bench(tmp_path / "work")
+    calls = []
+
+    def compute():
+        calls.append(1)
+        return pd.DataFrame({"a": [1]})
+
+    bench.cell("one", compute)
+    (tmp_path / "work" / "cells" / "two.tmp").write_bytes(b"half-written")
+    assert list(bench.cells()["a"]) == [1]
+    bench.cell("one", compute)
+    assert len(calls) == 1
+
+
+def test_publish_replaces_the_output_and_clears_the_scratch(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "stale").write_text("old")
+    bench = Bench(tmp_path / "work")
+    bench.write("table.parquet", pd.DataFrame({"a": [1]}))
+    bench.publish(tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["table.parquet"]
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_second_process_waits_for_the_first(tmp_path, capfd):
+    process = multiprocessing.get_context("spawn").Process(target=hold, args=(tmp_path / "work", 3))
+    process.start()
+    while not (tmp_path / "work" / "lock").exists():
+        time.sleep(0.05)
+    time.sleep(0.2)
+    Bench(tmp_path / "work")
+    process.join()
+    assert "waiting for it" in capfd.readouterr().err
+
+
+def test_an_unwritable_folder_is_named(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
+    with pytest.raises(LoupeError, match="No space left on the disk while writing to"):
+        write_parquet(pd.DataFrame({"a": [1]}), tmp_path / "cells" / "a.parquet")

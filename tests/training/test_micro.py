@@ -1,0 +1,85 @@
+"""Frame pairs obey the gap; batched LOSO heads equal folds trained one after another and never see the held-out person."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from loupe.errors import LoupeError
+from loupe.training.micro import frame_pairs, loso_heads
+from torch.nn import functional
+
+
+def clips(frames, fps=100.0):
+    rows = [{"clip": clip, "frame": frame, "fps": fps} for clip, numbers in frames.items() for frame in numbers]
+    return pd.DataFrame(rows).assign(sample=range(len(rows)))
+
+
+def test_pairs_stay_inside_a_clip_and_a_quarter_of_a_second():
+    table = clips({"a": [0, 10, 25, 60], "b": [3, 28, 29]})
+    pairs = frame_pairs(table)
+    frame, clip = table["frame"].to_numpy(), table["clip"].to_numpy()
+    found = {
+        (anchor, partner)
+        for anchor, partners, count in zip(pairs.anchors, pairs.partners, pairs.counts, strict=True)
+        for partner in partners[:count]
+    }
+    expected = {(i, j) for i in range(7) for j in range(7) if clip[i] == clip[j] and 1 <= frame[j] - frame[i] <= 25}
+    assert found == expected
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(50):
+        first, second = pairs.draw(torch.arange(len(pairs.anchors)), generator)
+        assert set(zip(first.tolist(), second.tolist(), strict=True)) <= expected
+
+
+def test_no_pair_at_all_is_a_sentence():
+    with pytest.raises(LoupeError, match="frames_per_clip_subject"):
+        frame_pairs(clips({"a": [0, 90]}))
+
+
+def problem():
+    generator = np.random.default_rng(0)
+    subjects = np.repeat(np.array(["p", "q", "r", "s"]), [5, 7, 6, 4])
+    labels = generator.integers(0, 3, len(subjects))
+    features = generator.normal(size=(len(subjects), 6)).astype(np.float32)
+    features[:, 0] += labels
+    return features, labels, subjects
+
+
+def one_fold(features, labels, subjects, person, seed, steps, lr, weight_decay):
+    """The obvious way: this fold alone, its own scaler, its own loop."""
+    train = subjects != person
+    mean, sd = features[train].astype(float).mean(0), features[train].astype(float).std(0)
+    x, held_out = torch.tensor((features[train] - mean) / sd), torch.tensor((features[~train] - mean) / sd)
+    y = torch.tensor(labels[train])
+    counts = np.bincount(labels[train], minlength=3)
+    weight = torch.tensor(len(y) / (3 * np.maximum(counts, 1)))[y]
+    initial = torch.randn(x.shape[1], 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 0.01
+    matrix, bias = initial.clone().requires_grad_(), torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.AdamW([{"params": [matrix], "weight_decay": weight_decay}, {"params": [bias], "weight_decay": 0.0}], lr=lr)
+    for _ in range(steps):
+        loss = (functional.cross_entropy(x @ matrix + bias, y, reduction="none") * weight).sum() / weight.sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return (held_out @ matrix + bias).softmax(-1).detach().numpy()
+
+
+def test_batched_heads_equal_sequential_folds():
+    features, labels, subjects = problem()
+    settings = dict(steps=25, lr=0.05, weight_decay=0.1)
+    batched = loso_heads(features, labels, subjects, 3, seeds=[0, 4], **settings)
+    for i, seed in enumerate([0, 4]):
+        for person in np.unique(subjects):
+            expected = one_fold(features, labels, subjects, person, seed, **settings)
+            np.testing.assert_allclose(batched[i, subjects == person], expected, atol=1e-5)
+
+
+def test_held_out_labels_and_features_cannot_change_the_fold_that_leaves_them_out():
+    features, labels, subjects = problem()
+    settings = dict(seeds=[0], steps=20, lr=0.05, weight_decay=0.0)
+    before = loso_heads(features, labels, subjects, 3, **settings)[0]
+    spoilt = labels.copy()
+    spoilt[subjects == "q"] = (spoilt[subjects == "q"] + 1) % 3
+    after = loso_heads(features, spoilt, subjects, 3, **settings)[0]
+    np.testing.assert_array_equal(before[subjects == "q"], after[subjects == "q"])
+    assert not np.array_equal(before[subjects == "p"], after[subjects == "p"])
