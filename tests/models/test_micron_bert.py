@@ -10,7 +10,6 @@ from loupe.errors import LoupeError
 from loupe.models.micro_attention import MicroAttention
 from loupe.models.micron_bert import MicronBert, MicronClassifier, swap_blocks
 
-
 # ---- swapping
 
 

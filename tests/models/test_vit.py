@@ -5,8 +5,8 @@ import math
 import model_oracles as oracles
 import pytest
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from timm.models._manipulate import group_parameters
+from timm.models.vision_transformer import VisionTransformer
 
 from loupe.errors import LoupeError
 from loupe.models.patches import map_image, patchify, sincos_positions, unpatchify
