@@ -1,7 +1,10 @@
 """Intervals, p-values and what a study of this size can find; the subject is the unit of inference (design, Protocol 4).
 
-Seeds are averaged inside the effect, so an interval speaks about new *subjects* seen by these trained models. It does not hold the spread of
-new pre-trainings, of which a study has few: the claims table prints how many.
+Seeds are averaged inside the effect, so an interval speaks about new *subjects* seen by these trained models. It does not hold the
+spread of new pre-trainings, of which a study has few (the claims table prints how many), nor luck common to a whole seed. How much that
+matters, in simulation (an arm against itself, five fresh seeds each, 500 studies): where seeds differ by .02 in accuracy the full rule says
+"supported" in 1.2 % (20 subjects, 3 classes) and 0 % (40 subjects, 8 classes), where they differ by .05 in 6.4 % and 3.6 %. What keeps it
+there is the smallest effect of interest; interval and p alone would say so in up to 10 % and 26 %.
 """
 
 from __future__ import annotations
