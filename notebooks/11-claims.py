@@ -13,8 +13,8 @@
 # or UF1). The rule was fixed before anything was trained:
 #
 # * the effect is the difference of the metric on **pooled** predictions, averaged over seeds;
-# * its interval comes from 10,000 resamples of **people** (BCa; percentile where BCa is undefined), the p-value from exchanging the two arms within people;
-#   p-values are corrected by Holm within each paper;
+# * its interval comes from 10,000 resamples of **people** (BCa with t quantiles, because plain BCa covers 93 instead of 95 % with 20 people; percentile where
+#   BCa is undefined), the p-value from exchanging the two arms within people; p-values are corrected by Holm within each paper;
 # * **supported**: interval above 0, corrected p < .05 *and* effect at least the smallest effect of interest; **not supported**: the interval's upper end lies
 #   below it; everything else is **inconclusive**, with the smallest effect this study could have found.
 #
