@@ -27,6 +27,7 @@ overrides = []
 # %%
 import numpy as np
 import pandas as pd
+
 from loupe.data.store import read_store
 from loupe.reporting import tables
 from loupe.reporting.drawing import save

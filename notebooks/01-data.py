@@ -23,6 +23,7 @@ overrides = []
 # %%
 import numpy as np
 import pandas as pd
+
 from loupe.data.prepare import prepare_study
 from loupe.data.store import read_store
 from loupe.evaluation.duplicates import check_near_duplicates

@@ -29,6 +29,7 @@ overrides = []
 import numpy as np
 import pandas as pd
 import torch
+
 from loupe.data.augment import to_float, to_uint8
 from loupe.data.store import read_store
 from loupe.evaluation.metrics import accuracy, macro_f1

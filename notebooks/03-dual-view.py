@@ -28,6 +28,7 @@ overrides = []
 # %%
 import numpy as np
 import torch
+
 from loupe.data.augment import to_float
 from loupe.data.store import read_store
 from loupe.evaluation.guards import Vault

@@ -28,10 +28,9 @@ overrides = []
 # %%
 import numpy as np
 import pandas as pd
-import torch
-from loupe.data.augment import to_float
-from loupe.data.store import read_store
+
 from loupe.data.clips import onset_and_apex
+from loupe.data.store import read_store
 from loupe.evaluation.explain import frame_difference, localisation_scores, training_mean_map
 from loupe.evaluation.guards import check_pretraining_overlap
 from loupe.models.baselines.optical_flow import flow, without_affine

@@ -28,6 +28,7 @@ import functools
 
 import numpy as np
 import pandas as pd
+
 from loupe.data.clips import onset_and_apex
 from loupe.data.store import read_store
 from loupe.evaluation.guards import Vault

@@ -27,6 +27,7 @@ overrides = []
 # %%
 import numpy as np
 import pandas as pd
+
 from loupe.data.clips import onset_and_apex
 from loupe.data.store import read_store
 from loupe.evaluation.claims import Cell, cell_predictions, read_predictions

@@ -26,6 +26,7 @@ overrides = []
 # %%
 import numpy as np
 import pandas as pd
+
 from loupe.data.store import read_store
 from loupe.evaluation.guards import Vault
 from loupe.evaluation.metrics import macro_f1

@@ -28,6 +28,7 @@ overrides = []
 from dataclasses import replace
 
 import pandas as pd
+
 from loupe.data.store import read_store
 from loupe.evaluation.claims import claims_table, read_claims, read_predictions
 from loupe.reporting import tables

@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
+
 from loupe.data.sources.folder import FolderSource, read_folder
 from loupe.errors import LoupeError
-from PIL import Image
 
 
 def source(root, **changes):

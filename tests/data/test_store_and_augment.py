@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+
 from loupe.data.augment import brightness_and_contrast, flip_and_shift, random_crop_resized, to_float, to_uint8
 from loupe.data.store import read_store, write_store
 from loupe.errors import LoupeError

@@ -4,6 +4,7 @@ import inspect
 
 import numpy as np
 import pytest
+
 from loupe.data import views
 from loupe.data.views import BOXES, VIEWS, make_view
 from loupe.errors import LoupeError

@@ -6,6 +6,7 @@ import time
 
 import pandas as pd
 import pytest
+
 from loupe.bench import Bench, write_parquet
 from loupe.errors import LoupeError
 from loupe.training.jobs import Job, run_jobs

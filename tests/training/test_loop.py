@@ -2,16 +2,17 @@
 
 import math
 
-import loupe.models  # noqa: F401  (makes timm importable)
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
+
+import loupe.models  # noqa: F401  (makes timm importable)
 from loupe.errors import LoupeError
 from loupe.models.dual_view import DualViewClassifier
 from loupe.models.vit import Encoder
 from loupe.training.loop import Recipe, fit, parameter_groups, resolve_device
 from loupe.training.schedules import batch_order, scaled_lr, warmup_cosine
-from torch.nn import functional
 
 CPU = torch.device("cpu")
 

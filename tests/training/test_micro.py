@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.nn import functional
+
 from loupe.errors import LoupeError
 from loupe.training.micro import frame_pairs, loso_heads
-from torch.nn import functional
 
 
 def clips(frames, fps=100.0):

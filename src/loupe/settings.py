@@ -1,0 +1,237 @@
+"""The settings as frozen dataclasses: what every key of `conf/` is called, and of what type it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Image:
+    size: int  # px, square
+    patch: int  # px
+
+
+@dataclass(frozen=True)
+class FacesCounts:
+    pretrain_subjects: int
+    train_subjects: int
+    val_subjects: int
+    test_subjects: int
+    stills_per_subject: int
+    clip_subjects: int
+    frames_per_clip_subject: int
+    micro_subjects: int
+    micro_clips: int
+    none_clips: int
+    macro_clips: int
+    macro_stride: int
+
+
+@dataclass(frozen=True)
+class EncoderSize:
+    width: int
+    depth: int
+    heads: int
+
+
+@dataclass(frozen=True)
+class MaeSchedule:
+    epochs: int
+    batch: int
+    base_lr: float  # per 256 images
+    warmup_epochs: int
+    decoder_width: int
+    decoder_depth: int
+    decoder_heads: int
+    checkpoint_seconds: float
+
+
+@dataclass(frozen=True)
+class FinetuneSchedule:
+    batch: int
+    epochs: int
+    min_steps: int
+    max_steps: int
+    lr_mae: float
+    lr_scratch: float
+    checkpoint_seconds: float
+
+
+@dataclass(frozen=True)
+class MicronSchedule:
+    epochs: int
+    batch: int
+    base_lr: float  # per 256 pairs
+    warmup_epochs: int
+    encoder_depth: int
+    decoder_depth: int
+    checkpoint_seconds: float
+
+
+@dataclass(frozen=True)
+class MicroHead:
+    steps: int
+    lr: float
+    weight_decay: float
+
+
+@dataclass(frozen=True)
+class Statistics:
+    resamples: int
+
+
+@dataclass(frozen=True)
+class Scale:
+    name: str
+    device: str  # cpu | cuda | mps | auto
+    precision: str  # fp32 | bf16
+    threads: int
+    workers: int
+    seeds: list[int]
+    image: Image
+    faces: FacesCounts
+    encoder: EncoderSize
+    mae: MaeSchedule
+    finetune: FinetuneSchedule
+    micron: MicronSchedule
+    micro_head: MicroHead
+    statistics: Statistics
+
+
+@dataclass(frozen=True)
+class Folder:
+    root: str
+    csv: str | None
+    subject_pattern: str
+    crop: list[float]
+    val_share: float
+    test_share: float
+
+
+@dataclass(frozen=True)
+class Data:
+    source: str  # generated | folder
+    seed: int
+    nuisance: int
+    folder: Folder | None
+
+
+@dataclass(frozen=True)
+class View:
+    name: str
+    jitter: float
+    nose: bool
+
+
+@dataclass(frozen=True)
+class MaeFace:
+    mask_ratio: float
+    norm_pix: bool
+    betas: list[float]
+    weight_decay: float
+    clip: float
+    shift: int
+
+
+@dataclass(frozen=True)
+class DualView:
+    fuse_at_share: float
+    fusion_depth: int
+    share_low: bool
+    self_attention: bool
+    local_attention: bool
+    importance: bool
+    skip: bool
+    drop_path: float
+    layer_decay: float
+    betas: list[float]
+    weight_decay: float
+    label_smoothing: float
+    clip: float
+    shift: int
+    brightness: float
+    warmup_share: float
+
+
+@dataclass(frozen=True)
+class MicronBertSettings:
+    swap_ratio: float
+    swap_block: int
+    dma: str
+    poi: bool
+    agreement: str
+    beta: float
+    scale: str
+    layout: str
+    norm_pix: bool
+    betas: list[float]
+    weight_decay: float
+    clip: float
+    crop_scale: float
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train a still classifier. `view: default` is the study's ipsilateral view."""
+
+    name: str
+    variant: str
+    view: str = "default"
+    init: str = "mae"  # mae | scratch
+    attention: bool = True
+    depth_matched: bool = False
+
+
+@dataclass(frozen=True)
+class MicronArm:
+    name: str
+    dma: str
+    poi: bool
+    pretrained: bool
+
+
+@dataclass(frozen=True)
+class DualViewExperiment:
+    fraction: float
+    arms: list[Arm]
+
+
+@dataclass(frozen=True)
+class MicroExperiment:
+    methods: list[str]
+    svm_c: float
+    flow_grid: int
+
+
+@dataclass(frozen=True)
+class AblationExperiment:
+    fraction: float
+    arms: list[Arm]
+    micro: list[MicronArm]
+
+
+@dataclass(frozen=True)
+class LowLabelExperiment:
+    fractions: list[float]
+    arms: list[Arm]
+    hog_c: list[float]
+
+
+@dataclass(frozen=True)
+class Experiments:
+    dual_view: DualViewExperiment
+    micro_expressions: MicroExperiment
+    ablations: AblationExperiment
+    low_label: LowLabelExperiment
+
+
+@dataclass(frozen=True)
+class Config:
+    scale: Scale
+    data: Data
+    view: View
+    mae_face: MaeFace
+    dual_view: DualView
+    micron_bert: MicronBertSettings
+    experiments: Experiments
+    overrides: tuple[str, ...] = field(default=())
