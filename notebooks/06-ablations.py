@@ -123,7 +123,7 @@ tables.write(results, session.tables, "arms", "Whole methods and ablations: mean
 tables.readable(results)
 
 # %%
-for task, (reference, metric, _) in whole.items():
+for task, (reference, _, _) in whole.items():
     figure = ablation_effects(effects[effects["task"] == task], reference.arm, xlabel=f"change of {'macro-F1' if task == 'stills' else 'UF1'} when the part is taken out")
     save(figure, session.figures, f"effects-{task}")
     display(figure)  # noqa: F821
