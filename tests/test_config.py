@@ -1,0 +1,68 @@
+"""Settings: every scale and group composes; a wrong key, type or value is one sentence that names it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from loupe.config import find_root, load
+from loupe.errors import LoupeError
+from loupe.settings import Config
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize("scale", sorted(path.stem for path in (ROOT / "conf" / "scale").glob("*.yaml")))
+@pytest.mark.parametrize("data", ["generated", "folder"])
+def test_every_scale_composes_with_every_source(scale, data):
+    config = load([f"scale={scale}", f"data={data}"], ROOT)
+    assert isinstance(config, Config) and config.scale.name == scale and config.data.source == data
+
+
+@pytest.mark.parametrize("view", sorted(path.stem for path in (ROOT / "conf" / "view").glob("*.yaml")))
+def test_every_view_composes(view):
+    assert load([f"view={view}"], ROOT).view.name == view
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("mae_face.mask=0.5", "mae_face.mask"),
+        ("+surprise=1", "Unknown conf key surprise"),
+        ("scale=huge", "scale/huge"),
+        ("scale.mae.epochs=many", "scale.mae.epochs must be int, not 'many'"),
+        ("scale.mae.epochs=true", "scale.mae.epochs must be int, not True"),
+        ("scale.threads=0", "scale.threads is 0, but must be above 0"),
+        ("scale.faces.micro_clips=-1", "scale.faces.micro_clips is -1"),
+        ("scale.image.size=60", "multiple of scale.image.patch"),
+        ("mae_face.mask_ratio=1.0", "mae_face.mask_ratio"),
+        ("micron_bert.dma=sideways", "one of diagonal, full, off"),
+        ("data.nuisance=7", "one of 0, 1, 2"),
+        ("scale.seeds=[]", "scale.seeds is empty"),
+        ("scale.seeds=[a]", r"scale.seeds\[0\] must be int"),
+        ("scale.encoder.heads=3", "multiple of scale.encoder.heads"),
+    ],
+)
+def test_bad_settings_are_refused_by_name(override, message):
+    with pytest.raises(LoupeError, match=message) as error:
+        load([override], ROOT)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_key_is_named(tmp_path):
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    path = tmp_path / "conf" / "model" / "mae_face.yaml"
+    path.write_text("\n".join(line for line in path.read_text().splitlines() if not line.startswith("clip")))
+    with pytest.raises(LoupeError, match="mae_face.clip is missing"):
+        load([], tmp_path)
+
+
+def test_the_root_is_where_one_stands(tmp_path, monkeypatch):
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "dvc.yaml").touch()
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert find_root() == tmp_path
+    monkeypatch.chdir(tmp_path.parent)
+    with pytest.raises(LoupeError, match="not inside a Loupe checkout"):
+        find_root()
