@@ -52,7 +52,7 @@ def loso_subjects(predictions: pd.DataFrame, arms: Sequence[str] = (), chance: f
         axis.plot(places, wide[arm], color=style.colour, marker=style.marker, linestyle="none", label=f"{style.label} (mean {wide[arm].mean():.2f})")
     if chance is not None:
         axis.axhline(chance, color="#767676", linewidth=1, linestyle=(0, (1, 2)))
-        axis.annotate(f"chance {chance:.2f}", (1, chance), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8, color="#767676")
+        axis.annotate(f"chance\n{chance:.2f}", (1.005, chance), xycoords=("axes fraction", "data"), ha="left", va="center", fontsize=8, color="#767676")
     axis.set_xticks(range(len(wide)), [f"{subject} ({clips[subject]})" for subject in wide.index], rotation=0 if len(wide) <= 6 else 90)
     axis.set_ylim(-0.02, 1.04)
     axis.grid(visible=False, axis="x")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import re
 import shutil
 from dataclasses import dataclass
@@ -102,5 +103,8 @@ def _title(notebook: nbformat.NotebookNode) -> str:
 
 def _reachable(body: str) -> str:
     """Outputs that may scroll sideways can be reached by keyboard; every picture has an alternative text."""
-    body = re.sub(r'<div class="output_html ', '<div tabindex="0" role="region" aria-label="table" class="output_html ', body)
+    numbers = itertools.count(1)
+    body = re.sub(r'<div class="output_html ', lambda _: f'<div tabindex="0" role="region" aria-label="Table {next(numbers)}" class="output_html ', body)
+    formulas = itertools.count(1)
+    body = re.sub(r'aria-label="formula"', lambda _: f'aria-label="Formula {next(formulas)}"', body)
     return re.sub(r"<img (?![^>]*\balt=)", '<img alt="Picture made by the code above; its caption stands beside it on the study\'s page." ', body)

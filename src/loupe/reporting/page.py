@@ -105,6 +105,8 @@ def build_page(root: Path) -> Path:
     pictures = embed([figure.path for stage in stages.values() for figure in stage.figures], _PICTURES)
     answer_figures = [figure for figure in stages["claims"].figures if figure.name.startswith("effects")]
     stages["claims"].figures = [figure for figure in stages["claims"].figures if figure not in answer_figures]
+    if answer_figures and not stages["claims"].figures and not stages["claims"].tables:
+        del stages["claims"]  # all it has stands in the answer
     page = environment.get_template("page.html.j2").render(
         facts=facts,
         claims=claims,
@@ -154,14 +156,15 @@ def _claim(row: dict[str, Any]) -> dict[str, Any]:
         shown[name] = "–" if pd.isna(row.get(name)) else f"{int(row[name])}"
     p = row["p_holm"]
     shown["p"] = "–" if pd.isna(p) else "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0")
-    shown["detectable"] = _signed(row["detectable"], plain=True)
+    shown["detectable"], shown["smallest"] = _signed(row["detectable"], plain=True), _signed(row["sesoi"], plain=True)
     return shown | {"kind": kind, "mark": mark, "metric": metric_name(str(row["metric"]))}
 
 
 def _signed(value: float, plain: bool = False) -> str:
     if pd.isna(value):
         return "–"
-    return (f"{value:.3f}" if plain else f"{value:+.3f}").replace("-", "−")
+    value = round(value, 3) or 0.0  # no "-0.000"
+    return (f"{value:.3f}" if plain or value == 0 else f"{value:+.3f}").replace("-", "−")
 
 
 def _drawn(decided: pd.DataFrame) -> dict[str, Any] | None:
