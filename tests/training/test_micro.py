@@ -1,13 +1,18 @@
 """Frame pairs obey the gap; batched LOSO heads equal folds trained one after another and never see the held-out person."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch.nn import functional
 
+from loupe.config import load
+from loupe.data.store import Store
 from loupe.errors import LoupeError
-from loupe.training.micro import frame_pairs, loso_heads
+from loupe.training.build import build_micron_bert
+from loupe.training.micro import frame_pairs, loso_heads, pretrain
 
 
 def clips(frames, fps=100.0):
@@ -84,3 +89,21 @@ def test_held_out_labels_and_features_cannot_change_the_fold_that_leaves_them_ou
     after = loso_heads(features, spoilt, subjects, 3, **settings)[0]
     np.testing.assert_array_equal(before[subjects == "q"], after[subjects == "q"])
     assert not np.array_equal(before[subjects == "p"], after[subjects == "p"])
+
+
+@pytest.mark.parametrize("agreement", ["mse", "dino"])
+def test_pretraining_learns_and_the_dino_teacher_follows(tmp_path, agreement):
+    root = Path(__file__).resolve().parents[2]
+    config = load(["scale=smoke", "scale.image.size=16", "scale.encoder.width=32", "scale.micron.epochs=60", f"micron_bert.agreement={agreement}"], root)
+    generator = np.random.default_rng(0)
+    faces = generator.integers(0, 256, (4, 1, 16, 16, 3))
+    images = np.clip(faces + generator.normal(0, 8, (4, 6, 16, 16, 3)), 0, 255).astype(np.uint8).reshape(-1, 16, 16, 3)
+    table = clips({name: [0, 4, 9, 13, 18, 22] for name in "abcd"})
+    model, history = pretrain(config, Store(images, table), 0, tmp_path / "run")
+    assert history[-1]["reconstruction"] < 0.95 * history[0]["reconstruction"]
+    assert history[-1]["ct_std"] > 0
+    if agreement == "dino":
+        moved = [(s - t).abs().max() for s, t in zip(model.encoder.parameters(), model.teacher_encoder.parameters(), strict=True)]
+        untrained = build_micron_bert(config, 0)
+        followed = [(u - t).abs().max() for u, t in zip(untrained.encoder.parameters(), model.teacher_encoder.parameters(), strict=True)]
+        assert max(moved) > 0 and max(followed) > 0

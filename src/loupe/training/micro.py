@@ -71,6 +71,8 @@ def pretrain(
     side = config.scale.image.size // config.scale.image.patch
     shift = round(4 * config.scale.image.size / 64)
 
+    teacher: dict[str, torch.Tensor] = {}
+
     def loss_of(module, chosen, generator):
         first, second = pairs.draw(chosen, generator)
         frames = flip_and_shift([pixels[first.to(device)], pixels[second.to(device)]], shift, generator)
@@ -78,6 +80,8 @@ def pretrain(
         crop = random_crop_resized(frame_td, settings.crop_scale, generator)
         swapped = swap_blocks((len(chosen), side, side), settings.swap_ratio, settings.swap_block, generator).to(device)
         out = module(frame_t, frame_td, crop, swapped)
+        if settings.agreement == "dino":
+            teacher["output"] = out["teacher"]
         return {name: out[name] for name in ("loss", "reconstruction", "agreement", "ct_std")}
 
     batch = min(schedule.batch, len(pairs.anchors))
@@ -94,7 +98,14 @@ def pretrain(
         precision=config.scale.precision,
         checkpoint_seconds=schedule.checkpoint_seconds,
     )
-    history = fit(model, loss_of, len(pairs.anchors), recipe, checkpoints, "Micron-BERT pre-training")
+    # DINO's momentum rises to 1 along half a cosine; it starts at the decay that the released checkpoint stores.
+    momentum = 1 - warmup_cosine(steps, 0, 1 - 0.997)
+
+    def follow(module, step):
+        if settings.agreement == "dino":
+            module.update_teacher(teacher["output"], float(momentum[step]))
+
+    history = fit(model, loss_of, len(pairs.anchors), recipe, checkpoints, "Micron-BERT pre-training", after_step=follow)
     return model.eval(), history
 
 
