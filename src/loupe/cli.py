@@ -36,11 +36,19 @@ def config(overrides: list[str] = typer.Argument(None, help="Hydra overrides, e.
 
 
 @weights.command()
-def convert(source: Path, target: Path, layout: str = typer.Option("loupe", help="Layout to write; see loupe.models.layouts.")) -> None:
-    """Convert a checkpoint between layouts (MAE, MAE-Face, timm, Micron-BERT, ours)."""
+def convert(
+    source: Path,
+    target: Path,
+    layout: str | None = typer.Option(None, help="loupe, mae, mae-face, timm or micron-bert; not needed for *.safetensors (loupe)."),
+    heads: int | None = typer.Option(None, help="Attention heads, only where the file does not tell."),
+) -> None:
+    """Rewrite a checkpoint of MAE, MAE-Face, timm, Micron-BERT or ours in another of these layouts."""
     from loupe.models.pretrained import convert as convert_weights
 
-    convert_weights(source, target, layout)
+    done = convert_weights(source, target, layout, heads)
+    print(f"{source} ({done.source}) -> {target} ({done.target})")
+    for name, reason in done.dropped.items():
+        print(f"left out: {name} ({reason})")
 
 
 def main() -> None:
