@@ -167,13 +167,13 @@ def test_one_sample_has_its_own_gradient_path(name):
     assert first.grad[0].abs().sum() > 0 and first.grad[1:].abs().sum() == 0
 
 
-@pytest.mark.parametrize("name, backend", [("mae", "eager"), ("updown", "eager"), ("micron-topk", "eager"), ("micron-dino", "aot_eager")])
-def test_compiled_equals_eager_in_one_graph(name, backend):
-    """Traced without a graph break and without a second compilation; Inductor's code generation is exercised by hand (it takes a minute)."""
+@pytest.mark.parametrize("name", ["mae", "updown", "micron-dino"])
+def test_compiled_equals_eager_in_one_graph(name):
+    """Traced without a graph break and without a second compilation; Inductor's code generation is exercised by hand (it takes minutes)."""
     torch._dynamo.reset()
     eager = build(name).train()
     traced = copy.deepcopy(eager)
-    compiled = torch.compile(traced, backend=backend, fullgraph=True)
+    compiled = torch.compile(traced, backend="eager", fullgraph=True)
     for seed in (1, 2):  # a second batch must not compile again
         batch = inputs(eager, seed=seed)
         with torch._dynamo.config.patch(error_on_recompile=seed == 2):

@@ -108,9 +108,9 @@ def test_overfits_eight_images(nano, images):
     noise = torch.rand(8, 16, generator=torch.Generator().manual_seed(4))
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     first = float(model(batch, noise)["loss"].detach())
-    for _ in range(150):
+    for _ in range(110):
         optimizer.zero_grad()
         loss = model(batch, noise)["loss"]
         loss.backward()
         optimizer.step()
-    assert first > 1.0 and float(loss.detach()) < 0.25
+    assert first > 1.0 and float(loss.detach()) < 0.4
