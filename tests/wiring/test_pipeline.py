@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,7 +52,9 @@ def test_stage_runs_its_own_notebook_and_writes_its_own_folders(name):
     stage = STAGES[name]
     notebook = stage_deps.notebook_of(stage["cmd"])
     assert Path(notebook).stem.split("-", 1)[1] == name
-    assert f"reports/notebooks/{Path(notebook).stem}.ipynb" in outs(stage) and f"reports/notebooks/{Path(notebook).stem}.ipynb" in stage["cmd"]
+    assert (
+        f"reports/notebooks/{Path(notebook).stem}.ipynb" in outs(stage) and f"reports/notebooks/{Path(notebook).stem}.ipynb" in stage["cmd"]
+    )
     for out in outs(stage):
         assert out.startswith("reports/notebooks/") or out in {
             f"data/runs/{name}",
@@ -62,7 +66,9 @@ def test_stage_runs_its_own_notebook_and_writes_its_own_folders(name):
 
 
 def test_every_notebook_is_a_stage():
-    assert {path.stem for path in (ROOT / "notebooks").glob("*.py")} == {Path(stage_deps.notebook_of(s["cmd"])).stem for s in STAGES.values()}
+    assert {path.stem for path in (ROOT / "notebooks").glob("*.py")} == {
+        Path(stage_deps.notebook_of(s["cmd"])).stem for s in STAGES.values()
+    }
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -110,7 +116,7 @@ def test_outputs_are_ignored_by_git_exactly_where_dvc_keeps_them():
         for out in stage["outs"]:
             assert ignored(out), f"{name}: {out}"
         for plot in stage.get("plots", []):
-            (path, options), = plot.items()
+            ((path, options),) = plot.items()
             assert options == {"cache": False} and not ignored(f"{path}/x.png"), f"{name}: {path}"
 
 
@@ -150,10 +156,9 @@ def test_followed_imports_are_those_that_python_makes():
         for node in ast.walk(ast.parse((ROOT / notebook).read_text()))
         if isinstance(node, ast.Import | ast.ImportFrom) and "loupe" in ast.unparse(node)
     ]
-    code = "\n".join([*lines, "import sys", "print(*(m.__file__ for n, m in list(sys.modules.items()) if n.split('.')[0] == 'loupe'), sep='\\n')"])
-    import os
-    import sys
-
+    code = "\n".join(
+        [*lines, "import sys", "print(*(m.__file__ for n, m in list(sys.modules.items()) if n.split('.')[0] == 'loupe'), sep='\\n')"]
+    )
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     loaded = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout.split()
     loaded = {Path(file).relative_to(ROOT).as_posix() for file in loaded}

@@ -19,7 +19,9 @@ def texts(notebook):
 
 
 def test_two_runs_write_the_same_bytes_and_show_output_live(toy):
-    toy.notebook("03-print", "\n# %%\nimport sys\nfor i in range(50):\n    print(i, flush=True)\n    print(i, file=sys.stderr, flush=True)\n")
+    toy.notebook(
+        "03-print", "\n# %%\nimport sys\nfor i in range(50):\n    print(i, flush=True)\n    print(i, file=sys.stderr, flush=True)\n"
+    )
     first = toy.run("03-print", "-o", "scale=tiny")
     assert first.returncode == 0, first.stderr
     assert first.stdout.split() == [str(i) for i in range(50)] == first.stderr.split()
@@ -29,7 +31,7 @@ def test_two_runs_write_the_same_bytes_and_show_output_live(toy):
     assert path.read_bytes() == before
     notebook = executed(toy, "03-print")
     assert texts(notebook) == ["".join(f"{i}\n" for i in range(50))]  # one piece, stderr dropped
-    assert "overrides = [\"scale=tiny\"]" in "".join(notebook["cells"][2]["source"])
+    assert 'overrides = ["scale=tiny"]' in "".join(notebook["cells"][2]["source"])
     assert [cell["id"] for cell in notebook["cells"]] == [f"cell-{i:03d}" for i in range(1, 5)]
 
 
@@ -38,7 +40,10 @@ def test_kernel_sees_this_checkout_first_and_no_settings_of_the_user(toy, tmp_pa
     startup.mkdir(parents=True)
     (startup / "00.py").write_text("print('rogue start-up file')\n")
     toy.environment |= {"IPYTHONDIR": str(tmp_path / "ipython"), "JUPYTER_PATH": str(tmp_path), "PYTHONPATH": "/elsewhere"}
-    toy.notebook("03-path", '\n# %%\nimport os, sys\nprint(sys.path.index("/elsewhere") > sys.path.index(os.getcwd() + "/src"), sys.flags.hash_randomization)\n')
+    toy.notebook(
+        "03-path",
+        '\n# %%\nimport os, sys\nprint(sys.path.index("/elsewhere") > sys.path.index(os.getcwd() + "/src"), sys.flags.hash_randomization)\n',
+    )
     assert toy.run("03-path").returncode == 0
     assert texts(executed(toy, "03-path")) == ["True 0\n"]
 

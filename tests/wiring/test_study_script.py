@@ -146,7 +146,9 @@ def test_second_study_beside_a_running_one_is_refused(toy):
     wait_for(lambda: not processes_in(toy.root))
 
 
-@pytest.mark.parametrize("torn", ["", "schema: '2.0'\nstages:\n  slow:\n    cmd: pyth", "{", "schema: '2.0'\nstages:\n  slow:\n    deps:\n    - pa"])
+@pytest.mark.parametrize(
+    "torn", ["", "schema: '2.0'\nstages:\n  slow:\n    cmd: pyth", "{", "schema: '2.0'\nstages:\n  slow:\n    deps:\n    - pa"]
+)
 def test_half_written_lock_files_do_not_stop_the_study(toy, torn):
     assert study(toy).returncode == 0
     lock = (toy.root / "dvc.lock").read_bytes()

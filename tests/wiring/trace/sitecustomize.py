@@ -1,6 +1,6 @@
 """Loaded by every Python process of a traced study: notes which setting each stage reads (see tests/wiring/test_study.py).
 
-`LOUPE_TRACE` names a folder; one file per stage lists `Class.field` for each field of a settings dataclass that code outside config.py reads.
+`LOUPE_TRACE` names a folder; one file per stage lists `Class.field` for each field of a settings dataclass that the study's own code reads.
 """
 
 import os
@@ -10,9 +10,12 @@ stage, folder = os.environ.get("DVC_STAGE"), os.environ.get("LOUPE_TRACE")
 if stage and folder and os.environ.get("LOUPE_BATCH") == "1":
     import dataclasses
 
-    from loupe import config
+    from loupe import settings
 
     noted = set()
+    # Checking, hashing and pickling read every field, and a session sets threads and logs the device: no use that shapes a result.
+    package = os.path.dirname(settings.__file__)
+    plumbing = (dataclasses.__file__, *(os.path.join(package, name) for name in ("config.py", "session.py", "settings.py")))
 
     def note(owner: str, name: str) -> None:
         if (owner, name) not in noted:
@@ -25,13 +28,12 @@ if stage and folder and os.environ.get("LOUPE_BATCH") == "1":
         plain = kind.__getattribute__
 
         def read(self, name):
-            # Checking, hashing and pickling read every field; that is no use of it.
-            if name in fields and sys._getframe(1).f_code.co_filename not in (config.__file__, dataclasses.__file__):
+            if name in fields and sys._getframe(1).f_code.co_filename not in plumbing:
                 note(kind.__name__, name)
             return plain(self, name)
 
         kind.__getattribute__ = read
 
-    for found in list(vars(config).values()):
-        if isinstance(found, type) and dataclasses.is_dataclass(found) and found.__module__ == "loupe.config":
+    for found in list(vars(settings).values()):
+        if isinstance(found, type) and dataclasses.is_dataclass(found) and found.__module__ == "loupe.settings":
             traced(found)
