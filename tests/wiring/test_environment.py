@@ -84,20 +84,21 @@ def test_data_package_is_named_the_same_everywhere():
 
 
 def test_imports_of_the_package_are_declared():
-    known = {canonicalize_name(r.name) for r in DECLARED}
-    modules = {"skimage": "scikit-image", "sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml", "hydra": "hydra-core"}
-    optional = {"anny"}
+    known = {canonicalize_name(r.name) for r in DECLARED} | {"loupe", "anny"}
+    packages = {"skimage": "scikit-image", "sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml", "hydra": "hydra-core"}
+    undeclared = set()
     for path in [*ROOT.glob("src/**/*.py"), *ROOT.glob("notebooks/*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
-            names = (
-                [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module] if isinstance(node, ast.ImportFrom) else []
-            )
-            for top in {name.split(".")[0] for name in names if name}:
-                if top in sys.stdlib_module_names or top in {"loupe", *optional}:
-                    continue
-                assert canonicalize_name(modules.get(top, top)) in known, (
-                    f"{path.relative_to(ROOT)} imports {top}, which pyproject.toml does not declare"
-                )
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            else:
+                continue
+            for top in {name.split(".")[0] for name in names} - set(sys.stdlib_module_names):
+                if canonicalize_name(packages.get(top, top)) not in known:
+                    undeclared.add((path.relative_to(ROOT).as_posix(), top))
+    assert undeclared == set()
 
 
 def test_old_python_is_refused_with_one_sentence(tmp_path):
