@@ -16,7 +16,9 @@
 # * its interval comes from 10,000 resamples of **people** (BCa with t quantiles, because plain BCa covers 93 instead of 95 % with 20 people; percentile where
 #   BCa is undefined), the p-value from exchanging the two arms within people; p-values are corrected by Holm within each paper;
 # * **supported**: interval above 0, corrected p < .05 *and* effect at least the smallest effect of interest; **not supported**: the interval's upper end lies
-#   below it; everything else is **inconclusive**, with the smallest effect this study could have found.
+#   below it; everything else is **inconclusive**, with the smallest effect this study could have found;
+# * where neither arm beats *guessing* by the smallest effect of interest (column `guess`), the verdict is **inconclusive**, too: two arms that have learnt next
+#   to nothing differ by next to nothing, which says nothing about the methods.
 #
 # Every verdict reads "on generated faces". Nobody has run the licensed data yet, and the last column says so. The papers' own numbers stand beside ours for
 # orientation only: other data, not comparable.
@@ -63,9 +65,13 @@ claims["verdict"].value_counts().rename("claims").to_frame()
 
 # %%
 decided = claims[claims["effect"].notna()]
-columns = ["id", "metric", "value_a", "value_b", "effect", "low", "high", "p_holm", "detectable", "n_subjects", "n_seeds", "n_pretrainings", "verdict"]
+columns = ["id", "metric", "value_a", "value_b", "guess", "effect", "low", "high", "p_holm", "detectable", "n_subjects", "n_seeds", "n_pretrainings", "verdict"]
 tables.write(decided[columns], session.tables, "decided", f"Claims that this study ran, on generated faces, {cfg.scale.name} scale.")
 decided[columns].round(3)
+
+# %%
+floor = decided[decided["note"].str.contains("floor")]
+print(f"{len(floor)} of {len(decided)} comparisons lie on the floor: {', '.join(floor['id']) or 'none'}")
 
 # %%
 for paper, title in (("emotic-mae", "Emotic MAE"), ("micron-bert", "Micron-BERT")):

@@ -13,7 +13,7 @@ import yaml
 
 from loupe.errors import LoupeError
 from loupe.evaluation.effects import SCORE_METRICS, effect_of
-from loupe.evaluation.metrics import CONFUSION_METRICS
+from loupe.evaluation.metrics import CONFUSION_METRICS, guessing_score
 from loupe.evaluation.statistics import RESAMPLES, bootstrap_interval, detectable_effect, holm, permutation_p, verdict
 
 PAPERS = ("emotic-mae", "micron-bert")
@@ -161,6 +161,7 @@ def decide(
     row |= {
         "value_a": float(effect_of(frames[0], None, claim.metric, classes, names=(str(claim.a), "")).resampled(everyone)[0]),
         "value_b": scores[best],
+        "guess": guessing_score(claim.metric, frames[0]["label"].to_numpy(), classes),
         "effect": interval.value,
         "low": interval.low,
         "high": interval.high,
@@ -181,7 +182,7 @@ def decide(
 
 
 def _blank(claim: Claim) -> dict:
-    numbers = dict.fromkeys(("value_a", "value_b", "effect", "low", "high"), np.nan)
+    numbers = dict.fromkeys(("value_a", "value_b", "guess", "effect", "low", "high"), np.nan)
     counts = dict.fromkeys(("n_subjects", "n_samples", "n_seeds", "n_seeds_a", "n_seeds_b", "n_pretrainings"), pd.NA)
     facts = {"id": claim.id, "paper": claim.paper, "sentence": claim.sentence, "source": claim.source, "task": claim.task, "metric": claim.metric}
     marks = {"detectable": np.nan, "sesoi": claim.sesoi, "verdict": NOT_RUN, "note": NOTE, "cells": claim.cells}
@@ -207,6 +208,8 @@ def claims_table(
 ) -> pd.DataFrame:
     """Every claim of the book, one row, in its order; Holm's family is the claims of one paper that were run.
 
+    Where neither arm exceeds guessing (column `guess`) by the smallest effect of interest, the verdict is "inconclusive" and the note says why.
+
     Each claim draws from its own generator, seeded by `seed` and its id: adding a claim moves no other's interval. Numbers are rounded to six
     digits, so that equal studies write equal files.
     """
@@ -221,6 +224,9 @@ def claims_table(
     for index in table.index[table["p"].notna()]:
         row = table.loc[index]
         table.loc[index, "verdict"] = verdict(row["effect"], row["low"], row["high"], row["p_holm"], row["sesoi"])
+        if max(row["value_a"], row["value_b"]) < row["guess"] + row["sesoi"]:
+            # Two arms that have learnt next to nothing differ by next to nothing: a small interval around 0 then speaks of the floor, not of the methods.
+            table.loc[index, ["verdict", "note"]] = "inconclusive", f"{NOTE}; both arms within {row['sesoi']:g} of guessing ({row['guess']:.3f}), a floor that decides nothing"
     counts = [column for column in table.columns if column.startswith("n_")]
     numbers = table.select_dtypes("float").columns.difference(counts)
     return table.assign(**{column: table[column].round(6) for column in numbers}).astype(dict.fromkeys(counts, "Int64"))

@@ -141,6 +141,18 @@ def _binary(y_true: ArrayLike, score: ArrayLike) -> tuple[NDArray[np.bool_], NDA
     return truth.astype(bool), values
 
 
+def guessing_score(metric: str, labels: ArrayLike, classes: int) -> float:
+    """Expected score of naming every class equally often, whatever the sample; NaN for a metric that has no such level.
+
+    F1 of class c with share p and guessing rate q = 1 / C: precision p, recall q, hence 2 p q / (p + q).
+    """
+    rate = 1.0 / classes
+    if metric in ("macro_f1", "uf1"):
+        shares = np.bincount(_labels(labels, "labels"), minlength=classes) / len(np.asarray(labels))
+        return float(np.mean(2 * shares * rate / (shares + rate)))
+    return {"uar": rate, "accuracy": rate, "auroc": 0.5, "sensitivity_at_fpr05": 0.05}.get(metric, float("nan"))
+
+
 def auroc(y_true: ArrayLike, score: ArrayLike) -> float:
     """Area under the ROC curve: chance that a sample with label 1 scores above one with label 0, ties one half."""
     positive, values = _binary(y_true, score)
