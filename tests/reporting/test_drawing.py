@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib import colors, rc_context
+
 from loupe.errors import LoupeError
 from loupe.reporting.drawing import Drawing, blank, render, save
 from loupe.reporting.style import ARMS, VERDICTS, arm_order, arm_styles, styled
-from matplotlib import colors, rc_context
 
 _SCRIPT = """
 import sys
@@ -39,7 +40,11 @@ def test_two_processes_write_the_same_bytes(tmp_path):
         (tmp_path / name / "stage").mkdir(parents=True)
         (tmp_path / f"{name}-home").mkdir()
         (tmp_path / f"{name}-home" / "matplotlibrc").write_text(settings)
-        environment = os.environ | {"PYTHONHASHSEED": seed, "MATPLOTLIBRC": str(tmp_path / f"{name}-home"), "TZ": "Asia/Tokyo" if seed == "2" else "UTC"}
+        environment = os.environ | {
+            "PYTHONHASHSEED": seed,
+            "MATPLOTLIBRC": str(tmp_path / f"{name}-home"),
+            "TZ": "Asia/Tokyo" if seed == "2" else "UTC",
+        }
         environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2] / "src")
         subprocess.run([sys.executable, "-c", _SCRIPT, str(tmp_path / name / "stage")], check=True, env=environment)
     first, second = _files(tmp_path / "one" / "stage"), _files(tmp_path / "two" / "stage")
@@ -104,7 +109,15 @@ def test_arms_of_one_figure_are_told_apart_without_colour():
     together = [
         ["single", "single-deep", "concat", "duplicate", "concat-no-attention", "concat-scratch"],
         ["scratch", "mae", "mae-fusion", "hog", "majority", "au-oracle"],
-        ["micron-bert", "micron-bert-full-attention", "micron-bert-no-poi", "micron-bert-untrained", "flow-svm", "difference-svm", "majority"],
+        [
+            "micron-bert",
+            "micron-bert-full-attention",
+            "micron-bert-no-poi",
+            "micron-bert-untrained",
+            "flow-svm",
+            "difference-svm",
+            "majority",
+        ],
     ]
     for arms in together:
         styles = [ARMS[arm] for arm in arms]

@@ -3,6 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
+from sklearn.metrics import f1_score
+
 from loupe.errors import LoupeError
 from loupe.evaluation.claims import NOT_RUN
 from loupe.reporting.confusion import confusion_counts, confusion_matrix
@@ -12,8 +15,6 @@ from loupe.reporting.effects import ablation_effects, effect_plot
 from loupe.reporting.faces import contact_sheet, face_rows, hide_patches, maps_over_faces, reconstruction_strip
 from loupe.reporting.loso import loso_subjects, subject_accuracy
 from loupe.reporting.style import ARMS, VERDICTS
-from matplotlib.colors import to_hex
-from sklearn.metrics import f1_score
 
 
 def _points(predictions):
@@ -35,7 +36,9 @@ def test_low_label_curve_stands_at_the_hand_computed_mean(predictions):
     assert heights[1] == pytest.approx(by_hand, abs=1e-12)
     for arm, fraction in (("mae", 0.1), ("scratch", 0.1), ("scratch", 1.0)):
         part = predictions[(predictions["arm"] == arm) & (predictions["fraction"] == fraction)]
-        oracle = np.mean([f1_score(run["label"], run["pred"], average="macro", labels=[0, 1], zero_division=0) for _, run in part.groupby("seed")])
+        oracle = np.mean(
+            [f1_score(run["label"], run["pred"], average="macro", labels=[0, 1], zero_division=0) for _, run in part.groupby("seed")]
+        )
         shares, heights = _drawn(low_label_curves(_points(predictions)), ARMS[arm].label).get_data()
         assert heights[list(shares).index(fraction)] == pytest.approx(oracle, abs=1e-12)
 
@@ -68,9 +71,9 @@ def test_scores_of_several_tasks_or_splits_are_not_pooled(predictions):
 def test_effect_plot_places_equal_the_claims(claims):
     drawing = effect_plot(claims)
     (axis,) = drawing.figure.axes
-    marks = [line for line in axis.lines if line.get_gid() == "effect"]
-    bars = [line for line in axis.lines if line.get_gid() == "interval"]
-    ticks = [line for line in axis.lines if line.get_gid() == "sesoi"]
+    marks = [line for line in axis.lines if line.get_gid() and line.get_gid().startswith("effect-")]
+    bars = [line for line in axis.lines if line.get_gid() and line.get_gid().startswith("interval-")]
+    ticks = [line for line in axis.lines if line.get_gid() and line.get_gid().startswith("sesoi-")]
     decided = claims[claims["effect"].notna()]
     assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in marks] == list(zip(decided["effect"], decided.index, strict=True))
     assert [tuple(line.get_xdata()) for line in bars] == list(zip(decided["low"], decided["high"], strict=True))
@@ -93,9 +96,11 @@ def test_effect_plot_refuses_what_it_would_draw_wrong(claims):
 
 
 def test_ablation_effects_tell_gain_from_loss_by_colour_and_shape():
-    table = pd.DataFrame({"arm": ["concat-scratch", "duplicate", "single"], "effect": [-0.2, 0.0, 0.1], "low": [-0.3, -0.1, 0.05], "high": [-0.1, 0.1, 0.2]})
+    table = pd.DataFrame(
+        {"arm": ["concat-scratch", "duplicate", "single"], "effect": [-0.2, 0.0, 0.1], "low": [-0.3, -0.1, 0.05], "high": [-0.1, 0.1, 0.2]}
+    )
     drawing = ablation_effects(table, "concat")
-    marks = [line for line in drawing.figure.axes[0].lines if line.get_gid() == "effect"]
+    marks = [line for line in drawing.figure.axes[0].lines if line.get_gid() and line.get_gid().startswith("effect-")]
     assert [line.get_xdata()[0] for line in marks] == [-0.2, 0.0, 0.1]
     assert len({line.get_color() for line in marks}) == 3
     assert [line.get_marker() for line in marks] == ["o", "D", "o"]
@@ -122,7 +127,9 @@ def test_confusion_matrix_asks_which_arm_and_refuses_foreign_labels(predictions)
 
 
 def test_loso_draws_each_person_s_mean_over_seeds(run_of):
-    runs = [run_of("micron-bert", 1.0, seed, [4, 1 + seed, 2], split="loso") for seed in range(2)] + [run_of("flow-svm", 1.0, 0, [1, 4, 2], split="loso")]
+    runs = [run_of("micron-bert", 1.0, seed, [4, 1 + seed, 2], split="loso") for seed in range(2)] + [
+        run_of("flow-svm", 1.0, 0, [1, 4, 2], split="loso")
+    ]
     predictions = pd.concat(runs, ignore_index=True)
     table = subject_accuracy(predictions).set_index(["arm", "subject"])["accuracy"]
     assert table["micron-bert", "g0001"] == pytest.approx(np.mean([1 / 4, 2 / 4]))
@@ -136,7 +143,12 @@ def test_loso_draws_each_person_s_mean_over_seeds(run_of):
 
 
 def test_training_curves_one_panel_a_quantity_one_line_a_run():
-    rows = [(run, step, name, value + step) for run, value in (("mae-0.1-0", 1.0), ("mae-fusion-0.1-0", 2.0), ("other", 3.0)) for step in (1, 0) for name in ("loss", "rate")]
+    rows = [
+        (run, step, name, value + step)
+        for run, value in (("mae-0.1-0", 1.0), ("mae-fusion-0.1-0", 2.0), ("other", 3.0))
+        for step in (1, 0)
+        for name in ("loss", "rate")
+    ]
     drawing = training_curves(pd.DataFrame(rows, columns=["run", "step", "name", "value"]), names=("rate", "loss"), log=("loss",))
     first, second = drawing.figure.axes
     assert [axis.get_title("left") for axis in (first, second)] == ["rate", "loss"]

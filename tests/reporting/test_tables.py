@@ -6,9 +6,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import accuracy_score, f1_score, recall_score
+
 from loupe.errors import LoupeError
 from loupe.reporting import tables
-from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 
 def test_results_are_means_over_seeds_of_pooled_scores(predictions):
@@ -52,7 +53,17 @@ def test_csv_markdown_and_latex_hold_the_same_cells(predictions, tmp_path):
     assert np.allclose(pd.read_csv(csv)["macro_f1_mean"], table["macro_f1_mean"], atol=5e-7)
     shown = tables.readable(table)
     lines = markdown.read_text().splitlines()
-    assert [cell.strip() for cell in lines[0].strip("|").split("|")] == ["task", "split", "arm", "labels", "macro-F1", "accuracy", "seeds", "subjects", "samples"]
+    assert [cell.strip() for cell in lines[0].strip("|").split("|")] == [
+        "task",
+        "split",
+        "arm",
+        "labels",
+        "macro-F1",
+        "accuracy",
+        "seeds",
+        "subjects",
+        "samples",
+    ]
     assert lines[1] == "|---|---|---|---:|---:|---:|---:|---:|---:|"
     rows = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in lines[2:]]
     assert rows == list(shown.itertuples(index=False, name=None))
@@ -61,14 +72,27 @@ def test_csv_markdown_and_latex_hold_the_same_cells(predictions, tmp_path):
     unescaped = [tuple(cell.replace("$\\pm$", "±").replace("\\%", "%") for cell in row) for row in written]
     assert unescaped == rows
     assert "\\caption{50 \\% of\\_it \\& more.}" in latex.read_text()
-    assert json.loads(csv.with_suffix(".json").read_text()) == {"caption": "50 % of_it & more.", "stage": "low-label", "command": "dvc repro low-label"}
+    assert json.loads(csv.with_suffix(".json").read_text()) == {
+        "caption": "50 % of_it & more.",
+        "stage": "low-label",
+        "command": "dvc repro low-label",
+    }
     before = [path.read_bytes() for path in (csv, markdown, latex)]
     tables.write(table, tmp_path / "low-label", "arms", "50 % of_it & more.")
     assert before == [path.read_bytes() for path in (csv, markdown, latex)]
 
 
 def test_readable_merges_rounds_and_names():
-    table = pd.DataFrame({"arm": ["mae", "new"], "fraction": [0.02, 1.0], "uf1_mean": [0.12345, 0.5], "uf1_sd": [0.01, np.nan], "n_seeds": [2, 1], "note": ["a|b", None]})
+    table = pd.DataFrame(
+        {
+            "arm": ["mae", "new"],
+            "fraction": [0.02, 1.0],
+            "uf1_mean": [0.12345, 0.5],
+            "uf1_sd": [0.01, np.nan],
+            "n_seeds": [2, 1],
+            "note": ["a|b", None],
+        }
+    )
     shown = tables.readable(table)
     assert shown.to_dict("list") == {
         "arm": ["MAE, single view", "new"], "labels": ["2 %", "100 %"], "UF1": ["0.123 ± 0.010", "0.500"], "seeds": ["2", "1"], "note": ["a|b", "–"],

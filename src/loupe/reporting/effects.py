@@ -38,7 +38,7 @@ def effect_plot(claims: pd.DataFrame, name: str = "sentence", xlabel: str = "eff
             continue
         _whisker(axis, place, row, colour, marker)
         if "sesoi" in claims and pd.notna(row.sesoi):
-            axis.plot([row.sesoi] * 2, [place - 0.32, place + 0.32], color=BLACK, linewidth=1, linestyle=(0, (2, 1)), gid="sesoi")
+            axis.plot([row.sesoi] * 2, [place - 0.32, place + 0.32], color=BLACK, linewidth=1, linestyle=(0, (2, 1)), gid=f"sesoi-{place}")
     used = [verdict for verdict in VERDICTS if (claims["verdict"] == verdict).any()]
     handles = [Line2D([], [], color=VERDICTS[v][0], marker=VERDICTS[v][1], linewidth=1.6, label=v) for v in used]
     if "sesoi" in claims and claims["sesoi"].notna().any():
@@ -52,7 +52,9 @@ def effect_plot(claims: pd.DataFrame, name: str = "sentence", xlabel: str = "eff
 
 
 @styled
-def ablation_effects(effects: pd.DataFrame, reference: str, xlabel: str = "change when the part is taken out", caption: str = "") -> Drawing:
+def ablation_effects(
+    effects: pd.DataFrame, reference: str, xlabel: str = "change when the part is taken out", caption: str = ""
+) -> Drawing:
     """A row for each arm: its difference to the `reference` arm with a 95 % interval. Left of 0, the part that was taken out had helped.
 
     Args:
@@ -67,7 +69,9 @@ def ablation_effects(effects: pd.DataFrame, reference: str, xlabel: str = "chang
         marker = "o" if row.high < 0 or row.low > 0 else "D"
         _whisker(axis, place, row, colour, marker)
     whole = arm_label(reference)
-    caption = caption or f"Difference to the whole method ({whole}) with 95 % intervals over people; left of 0, the part taken out had helped."
+    caption = (
+        caption or f"Difference to the whole method ({whole}) with 95 % intervals over people; left of 0, the part taken out had helped."
+    )
     return Drawing(figure, caption, f"Differences to {whole}: " + "; ".join(_said(table, "part")) + ".")
 
 
@@ -90,9 +94,13 @@ def _rows(table: pd.DataFrame, name: str, xlabel: str):
 
 
 def _whisker(axis, place: int, row, colour: str, marker: str) -> None:
-    axis.plot([row.low, row.high], [place, place], color=colour, linewidth=1.8, solid_capstyle="butt", gid="interval")
-    axis.plot(row.effect, place, marker=marker, color=colour, markersize=7, markeredgecolor="white", markeredgewidth=0.8, gid="effect")
-    axis.annotate(f"{row.effect:+.3f}".replace("-", "−"), (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8, color="#1a1a1a")
+    axis.plot([row.low, row.high], [place, place], color=colour, linewidth=1.8, solid_capstyle="butt", gid=f"interval-{place}")
+    axis.plot(
+        row.effect, place, marker=marker, color=colour, markersize=7, markeredgecolor="white", markeredgewidth=0.8, gid=f"effect-{place}"
+    )
+    axis.annotate(
+        f"{row.effect:+.3f}".replace("-", "−"), (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8, color="#1a1a1a"
+    )
 
 
 def _said(table: pd.DataFrame, name: str, verdict: bool = False) -> Sequence[str]:

@@ -22,7 +22,7 @@ def embed(paths: Sequence[Path], budget: int) -> dict[Path, str]:
     """
     found: dict[Path, str] = {}
     for width in _WIDTHS:
-        found = {path: uri for path in paths if (uri := _data_uri(path, width)) is not None}
+        found = {path: uri for path in paths if (uri := _picture(path, width)) is not None}
         if sum(map(len, found.values())) <= budget:
             return found
     for path in sorted(found, key=lambda path: len(found[path]), reverse=True):
@@ -32,15 +32,15 @@ def embed(paths: Sequence[Path], budget: int) -> dict[Path, str]:
     return found
 
 
-def _data_uri(path: Path, width: int) -> str | None:
+def _picture(path: Path, width: int) -> str | None:
     vector = path.with_suffix(".svg")
     if vector.is_file() and vector.stat().st_size <= _SVG_LIMIT:
-        return _uri("svg+xml", vector.read_bytes())
+        return data_uri("svg+xml", vector.read_bytes())
     try:
         with Image.open(path) as image:
             image.load()
             if image.width <= width and path.stat().st_size <= _AS_IS:
-                return _uri("png", path.read_bytes())
+                return data_uri("png", path.read_bytes())
             picture = image.convert("RGB")
     except (OSError, ValueError):
         return None
@@ -48,8 +48,9 @@ def _data_uri(path: Path, width: int) -> str | None:
         picture = picture.resize((width, max(1, round(picture.height * width / picture.width))), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     picture.save(buffer, "webp", quality=86, method=4)
-    return _uri("webp", buffer.getvalue())
+    return data_uri("webp", buffer.getvalue())
 
 
-def _uri(kind: str, content: bytes) -> str:
+def data_uri(kind: str, content: bytes) -> str:
+    """`content` as a data URI of type image/`kind`."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -20,6 +20,7 @@ from loupe.errors import LoupeError
 
 # The two styles of Pygments whose every colour keeps a contrast of 4.5 on the page's code background, light and dark.
 _LIGHT, _DARK = "xcode", "lightbulb"
+_UNDESCRIBED = "Picture made by the code above; it was shown without a description."
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,12 @@ def _title(notebook: nbformat.NotebookNode) -> str:
 def _reachable(body: str) -> str:
     """Outputs that may scroll sideways can be reached by keyboard; every picture has an alternative text."""
     numbers = itertools.count(1)
-    body = re.sub(r'<div class="output_html ', lambda _: f'<div tabindex="0" role="region" aria-label="Table {next(numbers)}" class="output_html ', body)
+    body = re.sub(
+        r'<div class="output_html ',
+        lambda _: f'<div tabindex="0" role="region" aria-label="Table {next(numbers)}" class="output_html ',
+        body,
+    )
     formulas = itertools.count(1)
     body = re.sub(r'aria-label="formula"', lambda _: f'aria-label="Formula {next(formulas)}"', body)
-    return re.sub(r"<img (?![^>]*\balt=)", '<img alt="Picture made by the code above; its caption stands beside it on the study\'s page." ', body)
+    body = body.replace('alt="No description has been provided for this image"', f'alt="{_UNDESCRIBED}"')  # nbconvert's own words
+    return re.sub(r"<img (?![^>]*\balt=)", f'<img alt="{_UNDESCRIBED}" ', body)

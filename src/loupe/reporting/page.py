@@ -18,7 +18,7 @@ from loupe.evaluation.claims import NOT_RUN
 from loupe.reporting import provenance, tables
 from loupe.reporting.drawing import render
 from loupe.reporting.effects import effect_plot
-from loupe.reporting.images import embed
+from loupe.reporting.images import data_uri, embed
 from loupe.reporting.notebooks import render_notebooks
 from loupe.reporting.style import metric_name
 
@@ -97,7 +97,9 @@ def build_page(root: Path) -> Path:
     reports = root / "reports"
     reports.mkdir(exist_ok=True)
     facts = json.loads(provenance.write(root).read_text(encoding="utf-8"))
-    environment = Environment(loader=PackageLoader("loupe.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=PackageLoader("loupe.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters["short"] = lambda commit: commit[:9]
     notebooks = render_notebooks(reports / "notebooks", reports / "notebooks-html", environment)
     stages = _stages(root, facts)
@@ -121,7 +123,9 @@ def build_page(root: Path) -> Path:
         read_me=_exists(root / "README.md", reports),
     )
     if len(page.encode()) > LIMIT:
-        raise LoupeError(f"The page would weigh {len(page.encode()) / 1e6:.0f} MB, above {LIMIT / 1e6:.0f}: look for a huge table in reports/tables.")
+        raise LoupeError(
+            f"The page would weigh {len(page.encode()) / 1e6:.0f} MB, above {LIMIT / 1e6:.0f}: look for a huge table in reports/tables."
+        )
     path = reports / "index.html"
     path.write_text(page, encoding="utf-8")
     return path
@@ -167,13 +171,12 @@ def _signed(value: float, plain: bool = False) -> str:
     return (f"{value:.3f}" if plain or value == 0 else f"{value:+.3f}").replace("-", "−")
 
 
-def _drawn(decided: pd.DataFrame) -> dict[str, Any] | None:
+def _drawn(decided: pd.DataFrame) -> dict[str, str] | None:
     """The effect plot, drawn from claims.csv itself where no stage has drawn one."""
     if decided.empty:
         return None
     drawing = effect_plot(decided)
-    svg = render(drawing, "svg").decode()
-    return {"svg": Markup(svg[svg.index("<svg") :]), "alt": drawing.alt, "caption": drawing.caption}
+    return {"picture": data_uri("svg+xml", render(drawing, "svg")), "alt": drawing.alt, "caption": drawing.caption}
 
 
 def _stages(root: Path, facts: dict[str, Any]) -> dict[str, Stage]:
@@ -191,7 +194,11 @@ def _stages(root: Path, facts: dict[str, Any]) -> dict[str, Stage]:
     for path in sorted((reports / "figures").glob("*/*.png")):
         about = _about(path)
         name = about.get("stage") or path.parent.name
-        files = [(kind.upper(), _link(path.with_suffix(f".{kind}"), reports)) for kind in ("png", "svg", "pdf") if path.with_suffix(f".{kind}").exists()]
+        files = [
+            (kind.upper(), _link(path.with_suffix(f".{kind}"), reports))
+            for kind in ("png", "svg", "pdf")
+            if path.with_suffix(f".{kind}").exists()
+        ]
         caption = about.get("caption") or path.stem.replace("-", " ")
         alt = about.get("alt") or f"Figure {path.stem} of stage {name}; it was saved without a description."
         figure = Figure(path.stem, path, caption, alt, source(path, about, name), files)
@@ -223,7 +230,11 @@ def _about(path: Path) -> dict[str, str]:
 
 
 def _table(path: Path, about: dict[str, str], source: Source, reports: Path) -> Table:
-    files = [(kind.upper(), _link(path.with_suffix(f".{kind}"), reports)) for kind in ("csv", "md", "tex") if path.with_suffix(f".{kind}").exists()]
+    files = [
+        (kind.upper(), _link(path.with_suffix(f".{kind}"), reports))
+        for kind in ("csv", "md", "tex")
+        if path.with_suffix(f".{kind}").exists()
+    ]
     caption = about.get("caption") or path.stem.replace("-", " ")
     try:
         whole = pd.read_csv(path)

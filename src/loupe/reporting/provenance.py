@@ -16,7 +16,21 @@ import yaml
 import loupe
 from loupe.errors import LoupeError
 
-PACKAGES = ("loupe", "torch", "numpy", "pandas", "scipy", "scikit-learn", "scikit-image", "timm", "numba", "matplotlib", "dvc", "papermill", "hydra-core")
+PACKAGES = (
+    "loupe",
+    "torch",
+    "numpy",
+    "pandas",
+    "scipy",
+    "scikit-learn",
+    "scikit-image",
+    "timm",
+    "numba",
+    "matplotlib",
+    "dvc",
+    "papermill",
+    "hydra-core",
+)
 
 
 def collect(root: Path) -> dict[str, Any]:

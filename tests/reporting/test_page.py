@@ -1,0 +1,280 @@
+"""The page: whole, self-contained, honest about what is missing."""
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from loupe.errors import LoupeError
+from loupe.reporting import tables
+from loupe.reporting.drawing import IMAGE_FORMATS, Drawing, blank, save
+from loupe.reporting.images import embed
+from loupe.reporting.notebooks import mathml
+from loupe.reporting.page import LIMIT, STAGES, build_page
+
+VOID = {"meta", "link", "img", "br", "hr", "input", "col", "wbr", "source"}
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order, and collects ids, links, pictures and text."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.stack, self.ids, self.links, self.resources, self.pictures, self.headings, self.words = [], [], [], [], [], [], []
+        self.feed(text)
+        self.close()
+        assert self.stack == [], f"never closed: {self.stack}"
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        if tag not in VOID:
+            self.stack.append(tag)
+        if "id" in found:
+            self.ids.append(found["id"])
+        if tag == "a" and "href" in found:
+            self.links.append(found["href"])
+        self.resources += [found[name] for name in ("src", "srcset", "data", "poster") if name in found]
+        if tag == "link":
+            self.resources.append(found["href"])
+        if tag == "img":
+            self.pictures.append(found)
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.stack.pop()
+
+    def handle_endtag(self, tag):
+        assert self.stack and self.stack[-1] == tag, f"</{tag}> closes {self.stack[-3:]} at {self.getpos()}"
+        self.stack.pop()
+
+    def handle_data(self, data):
+        if "style" not in self.stack:
+            self.words.append(data)
+
+
+def _checkout(root: Path, scale: str = "laptop") -> Path:
+    (root / "conf" / "scale").mkdir(parents=True)
+    (root / "conf" / "study.yaml").write_text(f"scale: {scale}\ndata: generated\nraw: none\n")
+    (root / "conf" / "scale" / f"{scale}.yaml").write_text("seeds: [0, 1, 2]\n")
+    return root
+
+
+def _drawing(caption: str, formats=("png", "svg", "pdf")) -> Drawing:
+    figure = blank(2, 1)
+    figure.subplots().plot([0, 1])
+    return Drawing(figure, caption, f"Alternative text of {caption}", formats)
+
+
+def _notebook(path: Path, *cells) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=list(cells)), path)
+
+
+@pytest.fixture(scope="module")
+def png() -> bytes:
+    return base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+
+
+@pytest.fixture
+def study(tmp_path, claims, png):
+    """A made-up study: claims, two stages, a notebook, a log."""
+    root = _checkout(tmp_path)
+    reports = root / "reports"
+    save(_drawing("Curves & <bands>."), reports / "figures" / "low-label", "curves", command="loupe figure low-label/curves")
+    save(_drawing("People and classes.", IMAGE_FORMATS), reports / "figures" / "data", "people")
+    tables.write(
+        pd.DataFrame({"arm": ["mae"], "macro_f1_mean": [0.5], "macro_f1_sd": [0.125]}),
+        reports / "tables" / "low-label",
+        "arms",
+        "Few labels.",
+    )
+    claims.to_csv(reports / "claims.csv", index=False)
+    shown = nbformat.v4.new_output(
+        "display_data", data={"image/png": base64.b64encode(png).decode()}, metadata={"image/png": {"alt": "A face."}}
+    )
+    silent = nbformat.v4.new_output("display_data", data={"image/png": base64.b64encode(png).decode()})
+    table = nbformat.v4.new_output("execute_result", data={"text/html": "<table><tr><td>1</td></tr></table>"}, execution_count=1)
+    _notebook(
+        reports / "notebooks" / "02-mae-face.ipynb",
+        nbformat.v4.new_markdown_cell("# 02 · Rebuild\n\nMask $x_i$ and\n\n$$\\frac{1}{|M|} \\sum_{i \\in M} a_i$$\n\nPrices: \\$5."),
+        nbformat.v4.new_code_cell("print('<b>')", outputs=[shown, silent, table], execution_count=1),
+    )
+    (root / "data" / "logs").mkdir(parents=True)
+    entries = [
+        {"stage": "data", "seconds": 60},
+        {"stage": "low-label", "seconds": 120, "scale": "laptop", "device": "cpu", "peak_mb": 700, "commit": "f" * 40},
+    ]
+    (root / "data" / "logs" / "stages.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return root
+
+
+def _read(path: Path) -> Page:
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_the_page_is_whole_and_needs_no_network(study):
+    path = build_page(study)
+    assert path == study / "reports" / "index.html"
+    source = path.read_text(encoding="utf-8")
+    page = Page(source)
+    assert len(page.ids) == len(set(page.ids))
+    assert page.resources and all(resource.startswith("data:") for resource in page.resources)
+    assert "<script" not in source and "@import" not in source and not re.search(r"url\(\s*['\"]?http", source)
+    for link in page.links:
+        if link.startswith("#"):
+            assert link[1:] in page.ids, link
+        else:
+            assert not link.startswith(("http", "/", "file")) and (path.parent / link).is_file(), link
+    assert page.headings[0] == 1 and page.headings.count(1) == 1
+    assert all(below - above <= 1 for above, below in zip(page.headings, page.headings[1:], strict=False))
+    assert len(source.encode()) < LIMIT
+
+
+def test_every_picture_carries_its_alternative_text_caption_command_and_commit(study):
+    page = _read(build_page(study))
+    page.pictures = page.pictures[1:]  # the first is the effect plot
+    assert [picture["alt"] for picture in page.pictures] == [
+        "Alternative text of Curves & <bands>.",
+        "Alternative text of People and classes.",
+    ]
+    assert page.pictures[0]["src"].startswith("data:image/svg+xml") and page.pictures[1]["src"].startswith("data:image/png")
+    assert "Curves & <bands>. PNG · SVG · PDF Made by loupe figure low-label/curves · stage low-label · commit fffffffff" in page.text
+    assert "stage data · commit unknown (no git history)" in page.text
+    assert "Few labels. CSV · MD · TEX arm macro-F1 MAE, single view 0.500 ± 0.125 Made by dvc repro low-label" in page.text
+
+
+def test_the_answer_counts_and_lists_the_claims_and_draws_their_effects(study):
+    page = _read(build_page(study))
+    assert (
+        "Of 3 claims put to the test on generated faces, 1 is supported, 1 not supported and 1 inconclusive; 1 more are on record"
+        in page.text
+    )
+    assert page.text.index("Of 3 claims") < page.text.index("Can it rebuild")
+    assert "PoI adds <something> & more." in page.text
+    for words in (
+        "✓ supported",
+        "✗ not supported",
+        "? inconclusive",
+        "+0.150 [+0.110, +0.190]",
+        "< .001",
+        "effects from 0.061 on can be found",
+    ):
+        assert words in page.text, words
+    assert "figure-effects" in page.ids and page.pictures[0]["alt"].startswith("Effects of the claims: Pre-training helps.: +0.150")
+    save(_drawing("Effects, drawn by the stage."), study / "reports" / "figures" / "claims", "effects-emotic-mae")
+    again = _read(build_page(study))
+    assert "figure-effects" not in again.ids and "figure-claims-effects-emotic-mae" in again.ids
+    assert again.text.index("Effects, drawn by the stage.") < again.text.index("Can it rebuild")
+
+
+def test_notebooks_become_pages_without_scripts_and_with_drawn_formulas(study):
+    (study / "reports" / "notebooks-html").mkdir()
+    (study / "reports" / "notebooks-html" / "09-gone.html").write_text("stale")
+    index = _read(build_page(study))
+    assert "notebooks-html/02-mae-face.html" in index.links and "02 · Rebuild" in index.text
+    assert [path.name for path in (study / "reports" / "notebooks-html").iterdir()] == ["02-mae-face.html"]
+    source = (study / "reports" / "notebooks-html" / "02-mae-face.html").read_text(encoding="utf-8")
+    page = Page(source)
+    assert "<script" not in source and all(resource.startswith("data:") for resource in page.resources)
+    assert not re.search(r"""(src|href)=["']https?:""", source)
+    assert source.count("<math") == 2 and "<mfrac>" in source and "$x_i$" not in source
+    assert "Prices: $5." in page.text and "print('<b>')" in re.sub(r"\s*([()])\s*", r"\1", page.text)
+    first, second = page.pictures
+    assert first["alt"] == "A face." and second["alt"].strip() and "No description" not in second["alt"]
+
+
+def test_a_formula_the_converter_does_not_know_stays_readable():
+    assert mathml(r"\begin{") == "<code>\\begin{</code>"
+    assert mathml("a < b").startswith("<math") and "<mo>&#x0003C;</mo>" in mathml("a < b")
+
+
+def test_a_bare_checkout_says_what_is_missing(tmp_path):
+    page = _read(build_page(_checkout(tmp_path)))
+    assert "No claim has been decided yet: dvc repro claims" in page.text
+    for stage in (*STAGES, "data"):
+        assert f"dvc repro {stage}" in page.text, stage
+    for sentence in (
+        "No executed notebook lies in reports/notebooks",
+        "No stage has been run on this machine",
+        "this copy has no git history",
+    ):
+        assert sentence in page.text, sentence
+    assert not page.pictures
+
+
+def test_limits_and_use_stand_on_every_page(tmp_path):
+    page = _read(build_page(_checkout(tmp_path, "smoke")))
+    for words in (
+        "Generated faces only",
+        "not a felt emotion",
+        "at work or in education",
+        "EU AI Act",
+        "consent",
+        "no evidence for or against anything",
+    ):
+        assert words in page.text, words
+
+
+def test_damaged_figures_and_tables_cost_a_sentence_not_the_page(study):
+    figures, results = study / "reports" / "figures" / "low-label", study / "reports" / "tables" / "low-label"
+    (figures / "broken.png").write_bytes(b"no picture")
+    (figures / "broken.json").write_text("{")
+    (results / "empty.csv").write_text("")
+    page = _read(build_page(study))
+    assert "This picture could not be put into the page" in page.text
+    assert "tables/low-label/empty.csv cannot be read" in page.text
+    assert len(page.pictures) == 3
+
+
+def test_damage_to_what_the_answer_rests_on_is_an_error_that_names_the_file(study, tmp_path_factory, claims):
+    (study / "reports" / "notebooks" / "03-x.ipynb").write_text("no notebook")
+    with pytest.raises(LoupeError, match="03-x.ipynb is not a notebook"):
+        build_page(study)
+    (study / "reports" / "notebooks" / "03-x.ipynb").unlink()
+    claims.assign(verdict="proven").to_csv(study / "reports" / "claims.csv", index=False)
+    with pytest.raises(LoupeError, match="claims.csv cannot be read .*proven"):
+        build_page(study)
+    with pytest.raises(LoupeError, match="not a Loupe checkout"):
+        build_page(tmp_path_factory.mktemp("elsewhere"))
+
+
+def test_a_long_table_is_cut_and_says_so(study):
+    pd.DataFrame({"row": range(100)}).to_csv(study / "reports" / "tables" / "low-label" / "long.csv", index=False)
+    page = _read(build_page(study))
+    assert "40 more rows in the CSV." in page.text
+
+
+def _noise(path: Path, width: int, seed: int) -> Path:
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (60 if width > 100 else 8, width, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def test_pictures_are_narrowed_until_they_fit_and_the_largest_left_out_at_last(tmp_path):
+    paths = [_noise(tmp_path / f"{width}.png", width, width) for width in (1600, 600, 100)]
+    roomy = embed(paths, 10_000_000)
+    assert list(roomy) == paths and roomy[paths[0]].startswith("data:image/webp")
+    assert base64.b64decode(roomy[paths[2]].split(",")[1]) == paths[2].read_bytes()  # small ones stay as they are
+    assert _width(roomy[paths[0]]) == 1400
+    limit = sum(map(len, roomy.values())) // 2
+    tight = embed(paths, limit)
+    assert list(tight) == paths and sum(map(len, tight.values())) <= limit and 450 <= _width(tight[paths[0]]) < 1400
+    least = len(roomy[paths[2]]) + 10
+    assert list(embed(paths, least)) == [paths[2]]
+
+
+def _width(uri: str) -> int:
+    import io
+
+    with Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))) as image:
+        return image.width
