@@ -70,7 +70,7 @@ def clip_rows(
     """
     rows: list[tuple] = []
     mended: list[str] = []
-    seen: set[tuple[str, str]] = set()
+    seen: set[str] = set()
     listed: dict[Path, dict[int, Path]] = {}
     for clip in clips:
         if clip.folder is None:
@@ -87,10 +87,10 @@ def clip_rows(
         if reason:
             dropped.add(clip.item, reason, f"{clip.clip}: onset {clip.onset}, apex {clip.apex}, offset {clip.offset}")
             continue
-        if (clip.subject, clip.clip) in seen:
+        if clip.clip in seen:
             dropped.add(clip.item, "clip annotated twice", clip.clip)
             continue
-        seen.add((clip.subject, clip.clip))
+        seen.add(clip.clip)
         if (onset, offset) != (clip.onset, clip.offset):
             mended.append(f"{clip.item}: {clip.onset}..{clip.offset} became {onset}..{offset}, one frame inwards, where the pictures are")
         numbers = [number for number in frames if onset <= number <= offset]

@@ -49,7 +49,8 @@ def read(root: Path) -> Listing:
 
 
 def parse(sheets: dict[str, Cells], name: str, frames: Path, dropped: Dropped) -> tuple[list[Clip], int]:
-    """Annotated clips and how many rows were read; rows without a usable subject or clip name go to `dropped`."""
+    """Annotated clips and how many rows were read; rows without a usable subject or clip name, or where the two differ, go to
+    `dropped`."""
     cells = find_table(sheets, _COLUMNS, ("units",), name)
     clips = []
     for entry in cells.to_dict("records"):
@@ -59,6 +60,9 @@ def parse(sheets: dict[str, Cells], name: str, frames: Path, dropped: Dropped) -
             dropped.add(item, "no subject or clip name", f"{entry['subject']} {entry['clip']}")
             continue
         person, emotion = f"{number:03d}", entry["emotion"].lower()
+        if not entry["clip"].startswith(f"{person}_"):
+            dropped.add(item, "clip name is of another subject", f"{entry['subject']} {entry['clip']}")
+            continue
         clips.append(
             Clip(
                 item=item,

@@ -15,18 +15,15 @@ Cells = list[list[object]]
 
 def excel_sheets(path: Path) -> dict[str, Cells]:
     """All sheets of an .xlsx file as rows of cells. Raises LoupeError for an absent or damaged file and where openpyxl is not installed."""
-    try:
-        import openpyxl
-    except ImportError as error:
-        raise LoupeError(f"{path} is an Excel file, which needs openpyxl: run `pip install loupe[sources]`.") from error
     if path.suffix.lower() == ".xls":
         raise LoupeError(f"{path} has the old .xls format: open it in a spreadsheet program and save it as .xlsx beside it.")
     try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        sheets = {sheet.title: [list(row) for row in sheet.iter_rows(values_only=True)] for sheet in book.worksheets}
-        book.close()
+        frames = pd.read_excel(path, sheet_name=None, header=None, dtype=object, engine="openpyxl", keep_default_na=False)
+    except ImportError as error:
+        raise LoupeError(f"{path} is an Excel file, which needs openpyxl: run `pip install openpyxl`.") from error
     except Exception as error:  # openpyxl raises KeyError, BadZipFile, ParseError, TypeError ... on damaged files
         raise LoupeError(f"{path} cannot be read as an Excel file ({type(error).__name__}): download it again.") from error
+    sheets = {str(title): frame.to_numpy(dtype=object).tolist() for title, frame in frames.items()}
     return sheets
 
 
