@@ -1,0 +1,243 @@
+"""Mutated annotation files: a reader either refuses with one sentence or accounts for every entry; it never crashes and never invents a label."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from lookalikes import drawing, micro, stills
+
+from loupe.data.manifest import STILL_CLASSES
+from loupe.data.sources import affectnet, affwild2, casia_webface, casme2, casme3, celeba, fer2013, imdb_wiki, megc2019, rafdb, samm
+from loupe.data.sources.listing import Dropped
+from loupe.data.sources.micro import CLASSES, clip_rows
+from loupe.data.sources.recordio import read_record
+from loupe.data.sources.sheets import csv_table, excel_sheets, whole
+from loupe.errors import LoupeError
+
+FAST = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True, database=None
+)
+CELL = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**12), 10**12),
+    st.floats(),
+    st.text(max_size=8),
+    st.sampled_from(["/", "²", "１", "nan", "-0", "1e3", "46.0"]),
+)
+TABLES = {
+    "casme2": (casme2.parse, [*micro.CASME2_HEADER], [1, "EP02_01f", None, 46, 48, 50, None, "4", "disgust"]),
+    "samm": (samm.parse, [*micro.SAMM_HEADER], ["006", "006_1_2", 1, 101, 103, 105, 5, "Micro", "12", "Anger", 1, None]),
+    "casme3a": (casme3.parse_a, [*micro.CASME3_HEADER], ["spNO.1", "a", 175, 178, 190, "4", "IV", "disgust"]),
+    "casme3c": (casme3.parse_c, ["sub", "count", "onset", "offset", "au"], [1, 1, 373, 375, "4"]),
+}
+
+
+def mutated(lines: list[str]) -> st.SearchStrategy[list[str]]:
+    """A text file with a few lines cut, doubled, replaced or with characters put in."""
+    change = st.tuples(
+        st.integers(0, len(lines) - 1),
+        st.sampled_from(["drop", "double", "cut", "insert", "replace"]),
+        st.text(max_size=6),
+        st.integers(0, 30),
+    )
+
+    def apply(changes: list[tuple[int, str, str, int]]) -> list[str]:
+        rows = list(lines)
+        for at, how, text, place in changes:
+            if not rows:
+                break
+            at %= len(rows)
+            if how == "drop":
+                del rows[at]
+            elif how == "double":
+                rows.insert(at, rows[at])
+            else:
+                rows[at] = {"cut": rows[at][:place], "insert": rows[at][:place] + text + rows[at][place:], "replace": text}[how]
+        return [row for line in rows for row in (line.splitlines() or [""])]
+
+    return st.lists(change, min_size=1, max_size=4).map(apply)
+
+
+@pytest.mark.parametrize("name", TABLES)
+@given(data=st.data())
+@FAST
+def test_excel_tables(name, data, tmp_path):
+    parse, header, row = TABLES[name]
+    cells = [list(header), *(list(row) for _ in range(4))]
+    for _ in range(data.draw(st.integers(1, 4))):
+        line = data.draw(st.integers(0, len(cells) - 1))
+        column = data.draw(st.integers(0, len(header) - 1))
+        cells[line][column] = data.draw(CELL)
+    dropped = Dropped()
+    try:
+        clips, found = parse({"Sheet1": cells}, "table.xlsx", tmp_path, dropped)
+    except LoupeError as error:
+        assert "\n" not in str(error) and "table.xlsx" in str(error)
+        return
+    assert found == len(clips) + len(dropped.rows)
+    frames = {number: tmp_path / f"{number}.jpg" for number in (46, 47, 48, 50, 101, 103, 105, 175, 178, 190, 373, 374, 375)}
+    placed = [clip if clip.folder else clip.__class__(**{**clip.__dict__, "folder": tmp_path}) for clip in clips]
+    table, _ = clip_rows(placed, tmp_path, dropped, frames_of=lambda folder: frames)
+    assert found == table["clip"].nunique() + len(dropped.rows)
+    assert table["label"].isin([-1, 0, 1, 2]).all()
+    assert (table["onset"] < table["apex"]).all() and (table["apex"] <= table["offset"]).all()
+    assert all(row.label_name == CLASSES[row.label] for row in table.itertuples() if row.label >= 0)
+
+
+@given(rows=mutated([stills.AFFWILD2_HEADER, "0", "1", "-1", "7", "3"]))
+@FAST
+def test_affwild2_annotations(rows):
+    try:
+        labels = affwild2.parse(rows, "video.txt")
+    except LoupeError as error:
+        assert "video.txt" in str(error)
+        return
+    order = [field.strip().capitalize() for field in rows[0].split(",")]
+    for label, row in zip(labels, rows[1:], strict=False):
+        number = whole(row)
+        expected = -1 if number == -1 else STILL_CLASSES.index(order[number]) if number is not None and 0 <= number < len(order) else -2
+        assert label == expected
+
+
+@given(rows=mutated([f"train_{n:05d}.jpg {n}" for n in range(1, 8)]))
+@FAST
+def test_rafdb_list(rows):
+    present = {f"train_{n:05d}_aligned.jpg" for n in range(1, 8)}
+    dropped = Dropped()
+    try:
+        table, found = rafdb.parse(rows, "list.txt", present, dropped)
+    except LoupeError as error:
+        assert "list.txt" in str(error)
+        return
+    assert found == len(table) + len(dropped.rows) and set(table["path"]) <= present and not table.duplicated("path").any()
+    assert all(STILL_CLASSES[row.label] == row.label_name for row in table.itertuples())
+
+
+@given(rows=mutated(["casme2,sub01,EP02_01f,1", "smic,s01,s01_ne_01,0", "samm,006,006_1_2,0", "samm,007,007_3_1,2"]))
+@FAST
+def test_megc_list(rows):
+    try:
+        entries = megc2019.parse(rows, "list.csv")
+    except LoupeError as error:
+        assert "list.csv" in str(error)
+        return
+    assert len(entries) == sum(bool(row.strip()) for row in rows) and all(entry.label in (0, 1, 2) for entry in entries)
+
+
+@given(rows=mutated([stills.AFFECTNET_HEADER, *(f"1/a{n}.jpg,1,1,9,9,1;2,{n},0.5,-2" for n in range(11))]))
+@FAST
+def test_affectnet_csv(rows, tmp_path):
+    path = tmp_path / "training.csv"
+    path.write_text("\n".join(rows), encoding="utf-8", errors="replace")
+    dropped = Dropped()
+    try:
+        cells = csv_table(path, affectnet._CSV)
+    except LoupeError as error:
+        assert "training.csv" in str(error)
+        return
+    table, tally = affectnet.parse_old(cells, "train", "training.csv", {f"1/a{n}.jpg" for n in range(11)}, dropped)
+    assert len(cells) == len(table) + len(dropped.rows) and sum(tally) <= len(cells)
+    assert table["code"].isin(range(10)).all() and not table.duplicated("path").any()
+    assert (table["valence"].isna() | table["valence"].abs().le(1)).all()
+
+
+@given(rows=mutated(["emotion,pixels,Usage", *(f"{n},{' '.join(['7'] * 2304)},Training" for n in range(7))]))
+@FAST
+def test_fer2013_csv(rows, tmp_path):
+    path = tmp_path / "fer2013.csv"
+    path.write_text("\n".join(rows), encoding="utf-8", errors="replace")
+    dropped = Dropped()
+    try:
+        cells, offsets = fer2013.pixel_lines(path)
+    except LoupeError as error:
+        assert "fer2013.csv" in str(error)
+        return
+    table = fer2013.parse(cells, "fer2013.csv", dropped)
+    assert len(cells) == len(offsets) == len(table) + len(dropped.rows)
+    assert all(STILL_CLASSES[row.label] == row.label_name for row in table.itertuples())
+
+
+@given(rows=mutated(["3", "Bald Male Smiling", "1.jpg -1  1 -1", "2.jpg  1 -1 -1", "3.jpg -1 -1  1"]))
+@FAST
+def test_celeba_attributes(rows):
+    try:
+        table = celeba.parse_attributes(rows, "list_attr_celeba.txt")
+    except LoupeError as error:
+        assert "list_attr_celeba.txt" in str(error)
+        return
+    assert len(table) == whole(rows[0]) and {male for male, _ in table.values()} <= {0.0, 1.0}
+
+
+@given(rows=mutated(["0\t0", "1\t40", "2\t1200"]))
+@FAST
+def test_record_index(rows):
+    try:
+        offsets = casia_webface.parse_index(rows, "train.idx")
+    except LoupeError as error:
+        assert "train.idx" in str(error)
+        return
+    assert len(offsets) == sum(bool(row.strip()) for row in rows) and min(offsets.values(), default=0) >= 0
+
+
+@given(at=st.integers(0, 10**6), value=st.integers(0, 255), offset=st.integers(0, 4000))
+@FAST
+def test_record_bytes(at, value, offset, tmp_path):
+    path = tmp_path / "train.rec"
+    if not path.exists():
+        stills.casia_records(tmp_path)
+        (tmp_path / "clean").write_bytes(path.read_bytes())
+    data = bytearray((tmp_path / "clean").read_bytes())
+    data[at % min(len(data), 120)] = value  # the first records' headers
+    path.write_bytes(bytes(data))
+    try:
+        record = read_record(path, offset if value % 2 else 0)
+    except LoupeError as error:
+        assert "train.rec" in str(error)
+        return
+    assert len(record.image) < len(data) and len(record.labels) >= 1
+
+
+@given(
+    fields=st.lists(
+        st.tuples(
+            st.floats(), st.floats(), st.sampled_from(["00/a.jpg", "", "../x"]), st.floats(), st.floats(), st.sampled_from(["Ann", ""])
+        ),
+        max_size=5,
+    )
+)
+@FAST
+def test_imdb_rows(fields):
+    names = ("dob", "photo_taken", "full_path", "gender", "face_score", "name")
+    columns = {}
+    for place, name in enumerate(names):
+        column = np.empty(len(fields), dtype=object)
+        column[:] = [field[place] for field in fields]
+        columns[name] = column
+    dropped = Dropped()
+    table = imdb_wiki.parse(columns, "imdb", "imdb_crop", {"00/a.jpg"}, dropped)
+    assert len(table) + len(dropped.rows) == len(fields) and len(table) <= 1
+    assert (table["age"].isna() | table["age"].between(0, 100)).all() and (table["sex"].isna() | table["sex"].isin([0, 1])).all()
+
+
+def test_bytes_that_are_no_workbook_or_text(tmp_path):
+    pytest.importorskip("openpyxl")
+    workbook = tmp_path / "book.xlsx"
+    drawing.workbook(workbook, [["sub", "count", "onset", "offset", "au"], [1, 1, 2, 3, "4"]])
+    clean = workbook.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(40):
+        data = bytearray(clean)
+        for place in rng.integers(0, len(data), 3):
+            data[place] = rng.integers(256)
+        workbook.write_bytes(bytes(data))
+        try:
+            casme3.parse_c(excel_sheets(workbook), "book.xlsx", tmp_path, Dropped())
+        except LoupeError as error:
+            assert "book.xlsx" in str(error)
+            refused += 1
+    assert refused > 5
+    (tmp_path / "list.csv").write_bytes(b"\xff\xfe\x00path\x00")
+    with pytest.raises(LoupeError, match="list.csv"):
+        csv_table(tmp_path / "list.csv", ("path",))
