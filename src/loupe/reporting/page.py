@@ -239,6 +239,8 @@ def _table(path: Path, about: dict[str, str], source: Source, reports: Path) -> 
     try:
         whole = pd.read_csv(path)
         shown = tables.readable(whole.head(_ROWS))
+        if "metric" in shown:
+            shown["metric"] = shown["metric"].map(metric_name)
     except (OSError, ValueError) as error:
         problem = f"{_link(path, reports)} cannot be read ({error}): run `{source.command}` again."
         return Table(path.stem, caption, [], [], [], 0, source, files, problem)
