@@ -14,7 +14,9 @@ from loupe.reporting.selection import one_arm, require
 from loupe.reporting.style import PAGE, arm_label, styled
 
 
-def confusion_counts(predictions: pd.DataFrame, classes: Sequence[str], arm: str | None = None, fraction: float | None = None) -> np.ndarray:
+def confusion_counts(
+    predictions: pd.DataFrame, classes: Sequence[str], arm: str | None = None, fraction: float | None = None
+) -> np.ndarray:
     """Counts (C, C) of one arm, all folds and seeds pooled; rows are the true classes, columns the predicted ones.
 
     Raises LoupeError where several arms, shares of labels, tasks or splits remain, or a label stands outside the classes.
@@ -22,7 +24,9 @@ def confusion_counts(predictions: pd.DataFrame, classes: Sequence[str], arm: str
     require(predictions, ("arm", "label", "pred", "seed", "subject"), "predictions")
     part = one_arm(predictions, arm, fraction)
     if part[["label", "pred"]].min().min() < 0 or part[["label", "pred"]].max().max() >= len(classes):
-        raise LoupeError(f"The predictions hold labels outside the {len(classes)} classes {', '.join(classes)}: select the labelled rows first.")
+        raise LoupeError(
+            f"The predictions hold labels outside the {len(classes)} classes {', '.join(classes)}: select the labelled rows first."
+        )
     return confusion(part["label"].to_numpy(), part["pred"].to_numpy(), len(classes))
 
 
@@ -48,7 +52,9 @@ def confusion_matrix(
             axis.text(column, row - 0.13, f"{100 * shares[row, column]:.0f} %", ha="center", va="center", color=colour, fontweight=weight)
             axis.text(column, row + 0.24, f"{counts[row, column]}", ha="center", va="center", color=colour, fontsize=8)
     long = max(map(len, classes)) > 6 and size > 4
-    axis.set_xticks(range(size), classes, rotation=40 if long else 0, ha="right" if long else "center", rotation_mode="anchor" if long else "default")
+    axis.set_xticks(
+        range(size), classes, rotation=40 if long else 0, ha="right" if long else "center", rotation_mode="anchor" if long else "default"
+    )
     axis.set_yticks(range(size), classes)
     axis.tick_params(length=0)
     for spine in axis.spines.values():

@@ -69,7 +69,9 @@ def training_curves(history: pd.DataFrame, names: Sequence[str] = (), caption: s
         axis.set_visible(False)
     count = history["run"].nunique()
     lines = f"{count} runs" if count > 1 else "one run"
-    return Drawing(figure, caption or f"Training, {lines}: {', '.join(names)} over steps.", f"Training curves of {lines}: {'; '.join(said)}.")
+    return Drawing(
+        figure, caption or f"Training, {lines}: {', '.join(names)} over steps.", f"Training curves of {lines}: {'; '.join(said)}."
+    )
 
 
 def low_label_points(
@@ -86,7 +88,10 @@ def low_label_points(
     for arm in arm_order(predictions["arm"]):
         for fraction, part in predictions[predictions["arm"] == arm].groupby("fraction", sort=True):
             interval = bootstrap_interval(effect_of(part, None, metric, classes, names=(arm, "")), generator, resamples=resamples)
-            scores = [effect_of(run, None, metric, classes).resampled(np.ones((1, run["subject"].nunique())))[0] for _, run in part.groupby("seed")]
+            scores = [
+                effect_of(run, None, metric, classes).resampled(np.ones((1, run["subject"].nunique())))[0]
+                for _, run in part.groupby("seed")
+            ]
             rows.append(
                 {
                     "arm": arm,
@@ -124,7 +129,9 @@ def low_label_curves(
     for height, word in ((floor, "floor"), (ceiling, "ceiling")):
         if height is not None:
             axis.axhline(height, color=GREY, linewidth=1, linestyle=(0, (1, 2)))
-            axis.annotate(f"{word} {height:.2f}", (1, height), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8, color=GREY)
+            axis.annotate(
+                f"{word} {height:.2f}", (1, height), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8, color=GREY
+            )
     axis.set_xscale("log")
     axis.xaxis.set_major_locator(FixedLocator(fractions))
     axis.xaxis.set_minor_locator(NullLocator())

@@ -68,7 +68,13 @@ def render(drawing: Drawing, kind: str, dpi: int = 200) -> bytes:
 
 
 def save(
-    drawing: Drawing, folder: Path, name: str, *, stage: str | None = None, command: str | None = None, formats: tuple[str, ...] | None = None
+    drawing: Drawing,
+    folder: Path,
+    name: str,
+    *,
+    stage: str | None = None,
+    command: str | None = None,
+    formats: tuple[str, ...] | None = None,
 ) -> list[Path]:
     """Write `<name>.png` (and .svg, .pdf for plots) and `<name>.json` into `folder`; returns the paths of the pictures.
 

@@ -29,7 +29,9 @@ def hide_patches(images: np.ndarray, masks: np.ndarray, patch: int) -> np.ndarra
     count, height, width, _ = images.shape
     rows, columns = height // patch, width // patch
     if masks.shape != (count, rows * columns):
-        raise LoupeError(f"masks has shape {masks.shape}, but {count} images of {height}x{width} px have {rows * columns} patches of {patch} px.")
+        raise LoupeError(
+            f"masks has shape {masks.shape}, but {count} images of {height}x{width} px have {rows * columns} patches of {patch} px."
+        )
     pixels = masks.reshape(count, rows, columns).repeat(patch, axis=1).repeat(patch, axis=2)
     return np.where(pixels[..., None], np.uint8(_GREY), images)
 
@@ -43,7 +45,9 @@ def reconstruction_strip(
     _same_shape(original=original, masked=masked, reconstruction=reconstruction)
     drawing = face_rows({"original": original, "masked": masked, "reconstruction": reconstruction}, names=names)
     error = float(np.sqrt(np.mean((reconstruction.astype(np.float64) - original) ** 2)))
-    caption = caption or f"Faces of people never seen in training: as they are, with hidden patches grey, and rebuilt ({len(original)} faces)."
+    caption = (
+        caption or f"Faces of people never seen in training: as they are, with hidden patches grey, and rebuilt ({len(original)} faces)."
+    )
     alt = (
         f"{len(original)} faces in three rows: original, masked (about {hidden:.0%} of the pixels grey) and reconstruction "
         f"(root mean square error {error:.0f} of 255)."
@@ -160,7 +164,9 @@ def contact_sheet(images: np.ndarray, columns: int, names: Sequence[str] = (), r
     if row_names:
         axis.set_yticks([row * (height + gap) + height / 2 for row in range(len(row_names))], row_names)
         axis.tick_params(axis="y", length=0, pad=2)
-    return Drawing(figure, caption or f"{count} faces.", f"{count} faces in {rows} rows and {columns} columns. {caption}".strip(), IMAGE_FORMATS)
+    return Drawing(
+        figure, caption or f"{count} faces.", f"{count} faces in {rows} rows and {columns} columns. {caption}".strip(), IMAGE_FORMATS
+    )
 
 
 def _overlap(layer: np.ndarray, motion: np.ndarray) -> str:

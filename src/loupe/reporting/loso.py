@@ -49,10 +49,25 @@ def loso_subjects(predictions: pd.DataFrame, arms: Sequence[str] = (), chance: f
     for index, (arm, style) in enumerate(styles.items()):
         places = [place + (index - (len(arms) - 1) / 2) * width for place in range(len(wide))]
         axis.vlines(places, 0, wide[arm], color=style.colour, alpha=0.35, linewidth=1.2)
-        axis.plot(places, wide[arm], color=style.colour, marker=style.marker, linestyle="none", label=f"{style.label} (mean {wide[arm].mean():.2f})")
+        axis.plot(
+            places,
+            wide[arm],
+            color=style.colour,
+            marker=style.marker,
+            linestyle="none",
+            label=f"{style.label} (mean {wide[arm].mean():.2f})",
+        )
     if chance is not None:
         axis.axhline(chance, color="#767676", linewidth=1, linestyle=(0, (1, 2)))
-        axis.annotate(f"chance\n{chance:.2f}", (1.005, chance), xycoords=("axes fraction", "data"), ha="left", va="center", fontsize=8, color="#767676")
+        axis.annotate(
+            f"chance\n{chance:.2f}",
+            (1.005, chance),
+            xycoords=("axes fraction", "data"),
+            ha="left",
+            va="center",
+            fontsize=8,
+            color="#767676",
+        )
     axis.set_xticks(range(len(wide)), [f"{subject} ({clips[subject]})" for subject in wide.index], rotation=0 if len(wide) <= 6 else 90)
     axis.set_ylim(-0.02, 1.04)
     axis.grid(visible=False, axis="x")
@@ -60,8 +75,13 @@ def loso_subjects(predictions: pd.DataFrame, arms: Sequence[str] = (), chance: f
     axis.set_ylabel("accuracy")
     figure.legend(loc="outside upper left", ncols=2)
     seeds = predictions["seed"].nunique()
-    caption = caption or f"Accuracy on each of {len(wide)} people, each left out in turn (mean of {seeds} seeds); ordered by {styles[arms[0]].label}."
-    said = "; ".join(f"{styles[arm].label}: mean {wide[arm].mean():.2f}, lowest {wide[arm].min():.2f}, highest {wide[arm].max():.2f}" for arm in arms)
+    caption = (
+        caption
+        or f"Accuracy on each of {len(wide)} people, each left out in turn (mean of {seeds} seeds); ordered by {styles[arms[0]].label}."
+    )
+    said = "; ".join(
+        f"{styles[arm].label}: mean {wide[arm].mean():.2f}, lowest {wide[arm].min():.2f}, highest {wide[arm].max():.2f}" for arm in arms
+    )
     better = ""
     if len(arms) > 1:
         wins = int((wide[arms[0]] > wide[arms[1]]).sum())

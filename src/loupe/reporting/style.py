@@ -59,11 +59,7 @@ ARMS: dict[str, ArmStyle] = {
     "au-oracle": ArmStyle("true action units (oracle)", BLACK, "*", ":"),
 }
 
-_SPARE = [
-    (colour, marker)
-    for marker in ("<", ">", "p", "h", "*", "d")
-    for colour in (GREEN, PURPLE, SKY, BLACK, ORANGE, BLUE)
-]
+_SPARE = [(colour, marker) for marker in ("<", ">", "p", "h", "*", "d") for colour in (GREEN, PURPLE, SKY, BLACK, ORANGE, BLUE)]
 
 # Verdicts are told by shape and word as well as by colour.
 VERDICTS: dict[str, tuple[str, str]] = {

@@ -41,7 +41,9 @@ def results(predictions: pd.DataFrame, classes: int | Mapping[str, int], metrics
                 row = {"task": task, "split": split, "arm": arm, "fraction": fraction}
                 for metric, values in scores.items():
                     row |= {f"{metric}_mean": values.mean(), f"{metric}_sd": values.std(ddof=1)}
-                rows.append(row | {"n_seeds": len(matrices), "n_subjects": cell["subject"].nunique(), "n_samples": cell["sample"].nunique()})
+                rows.append(
+                    row | {"n_seeds": len(matrices), "n_subjects": cell["subject"].nunique(), "n_samples": cell["sample"].nunique()}
+                )
     return pd.DataFrame(rows)
 
 
@@ -56,7 +58,8 @@ def readable(table: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
         if base != column and f"{base}_sd" in table:
             spreads = table[f"{base}_sd"]
             shown[metric_name(base)] = [
-                _number(mean, digits) + ("" if pd.isna(sd) else f" ± {_number(sd, digits)}") for mean, sd in zip(values, spreads, strict=True)
+                _number(mean, digits) + ("" if pd.isna(sd) else f" ± {_number(sd, digits)}")
+                for mean, sd in zip(values, spreads, strict=True)
             ]
         elif column == "arm":
             shown["arm"] = [arm_label(str(value)) for value in values]
@@ -67,7 +70,9 @@ def readable(table: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
     return pd.DataFrame(shown)
 
 
-def write(table: pd.DataFrame, folder: Path, name: str, caption: str, *, stage: str | None = None, command: str | None = None) -> list[Path]:
+def write(
+    table: pd.DataFrame, folder: Path, name: str, caption: str, *, stage: str | None = None, command: str | None = None
+) -> list[Path]:
     """Write `<name>.csv` (six decimals), `.md`, `.tex` (booktabs) and `.json` (caption, stage, command); returns the first three paths.
 
     The page shows the CSV with this caption. `stage` is the folder's name unless given, `command` is `dvc repro <stage>`.
@@ -98,7 +103,14 @@ def markdown(table: pd.DataFrame) -> str:
 def latex(table: pd.DataFrame, caption: str, label: str) -> str:
     """A `table` environment with booktabs rules; every special character escaped."""
     align = "".join("r" if is_numeric(table[column]) else "l" for column in table.columns)
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{_tex(caption)}}}", rf"\label{{{label}}}", rf"\begin{{tabular}}{{{align}}}", r"\toprule"]
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_tex(caption)}}}",
+        rf"\label{{{label}}}",
+        rf"\begin{{tabular}}{{{align}}}",
+        r"\toprule",
+    ]
     lines.append(" & ".join(_tex(str(column)) for column in table.columns) + r" \\")
     lines.append(r"\midrule")
     lines += [" & ".join(_tex(str(cell)) for cell in row) + r" \\" for row in table.itertuples(index=False, name=None)]
