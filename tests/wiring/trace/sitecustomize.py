@@ -12,6 +12,7 @@ if stage and folder and os.environ.get("LOUPE_BATCH") == "1":
 
     from loupe import settings
 
+    open(os.path.join(folder, stage), "a").close()  # a stage that reads none leaves an empty list
     noted = set()
     # Checking, hashing and pickling read every field, and a session sets threads and logs the device: no use that shapes a result.
     package = os.path.dirname(settings.__file__)
