@@ -38,8 +38,8 @@ from loupe.reporting.confusion import confusion_matrix
 from loupe.reporting.drawing import save
 from loupe.reporting.faces import face_rows, maps_over_faces
 from loupe.session import start
+from loupe.training.device import resolve_device
 from loupe.training.jobs import run_jobs
-from loupe.training.loop import resolve_device
 from loupe.training.stills import cell_jobs, finetune, with_views
 
 session = start("dual-view", overrides, inputs=["data/prepared/labelled", "data/runs/mae-face/encoder.safetensors"])

@@ -44,7 +44,7 @@ from loupe.reporting.loso import loso_subjects
 from loupe.session import start
 from loupe.training.build import build_micron_bert
 from loupe.training.checkpoint import load_weights
-from loupe.training.loop import resolve_device
+from loupe.training.device import resolve_device
 from loupe.training.loso import loso_probabilities
 from loupe.training.micro import loso_heads, onset_apex_features
 from loupe.training.stills import prediction_table

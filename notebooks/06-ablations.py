@@ -41,8 +41,8 @@ from loupe.reporting.effects import ablation_effects
 from loupe.session import start
 from loupe.training.build import build_micron_bert
 from loupe.training.checkpoint import load_weights
+from loupe.training.device import resolve_device
 from loupe.training.jobs import Job, run_jobs
-from loupe.training.loop import resolve_device
 from loupe.training.micro import loso_heads, onset_apex_features, pretrain_variant
 from loupe.training.stills import cell_jobs, prediction_table
 

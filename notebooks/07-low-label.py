@@ -38,8 +38,8 @@ from loupe.reporting import tables
 from loupe.reporting.curves import low_label_curves, low_label_points
 from loupe.reporting.drawing import save
 from loupe.session import start
+from loupe.training.device import resolve_device
 from loupe.training.jobs import run_jobs
-from loupe.training.loop import resolve_device
 from loupe.training.stills import cell_jobs, prediction_table
 
 session = start("low-label", overrides, inputs=["data/prepared/labelled", "data/runs/mae-face/encoder.safetensors", "data/runs/dual-view/predictions.parquet"])

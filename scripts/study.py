@@ -231,6 +231,8 @@ def reproduce(home: Path, options: argparse.Namespace) -> None:
     code = subprocess.run(command, cwd=home).returncode
     if code:
         sys.exit(f"The study stopped at the error above; {KEPT}.")
+    for mark in (home / "data" / "scratch").glob("*/published"):  # recorded in dvc.lock, so nothing needs it any more
+        shutil.rmtree(mark.parent, ignore_errors=True)
 
 
 def page(home: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from pathlib import Path
 import pandas as pd
 
 from loupe.errors import LoupeError
+
+_PUBLISHED = "published"
 
 
 class Bench:
@@ -32,8 +35,8 @@ class Bench:
         except BlockingIOError:
             print(f"another process works on {folder.name}: waiting for it", file=sys.stderr, flush=True)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
-            for name in ("cells", "checkpoints", "out"):  # the other one may have published and cleared the folder
-                (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / _PUBLISHED).unlink(missing_ok=True)
+        self.out.mkdir(exist_ok=True)  # published a moment ago, by another process or by a run that DVC did not record
 
     def cell(self, name: str, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
         """The finished table `name`, computed once. A kill before it is whole leaves nothing behind."""
@@ -58,17 +61,31 @@ class Bench:
         write_parquet(table, self.out / name)
 
     def publish(self, destination: Path) -> None:
-        """Move `out/` to `destination` in one step (nothing, where nothing was written) and clear the scratch area."""
-        if not any(self.out.iterdir()):
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self._lock.close()
-            return
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        if destination.exists():
-            shutil.rmtree(destination)
-        os.replace(self.out, destination)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Move `out/` to `destination` in one step (nothing, where nothing was written).
+
+        Cells and checkpoints stay, marked as published, until `clear_published`: DVC records a stage only after it, and a kill between the
+        two must cost seconds, not the stage.
+        """
+        if any(self.out.iterdir()):
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            if destination.exists():
+                shutil.rmtree(destination)
+            os.replace(self.out, destination)
+        (self.folder / _PUBLISHED).touch()
         self._lock.close()
+
+
+def clear_published(scratch: Path, lock: Path, stage: str) -> None:
+    """Remove published areas under `scratch` that are no longer needed.
+
+    DVC runs stages one after another, so when `stage` starts, all others are recorded; its own is recorded once `lock` (dvc.lock) is younger
+    than the mark, and then a forced run must start afresh.
+    """
+    for mark in scratch.glob(f"*/{_PUBLISHED}"):
+        own = re.fullmatch(rf"{re.escape(stage)}-[0-9a-f]{{12}}", mark.parent.name)
+        recorded = lock.exists() and lock.stat().st_mtime_ns > mark.stat().st_mtime_ns
+        if not own or recorded:
+            shutil.rmtree(mark.parent, ignore_errors=True)
 
 
 def write_parquet(table: pd.DataFrame, path: Path) -> None:

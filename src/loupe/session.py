@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from loupe.bench import Bench
+from loupe.bench import Bench, clear_published
 from loupe.config import Config, find_root, load
 from loupe.errors import LoupeError
-from loupe.training.loop import prepare_torch
+from loupe.training.device import prepare_torch
 
 _HASHED_CODE = ("loupe.faces", "loupe.data", "loupe.models", "loupe.training")
 
@@ -49,7 +49,9 @@ class Session:
         """The stage's scratch area: finished cells and checkpoints, keyed by the hash of settings, code and inputs."""
         if self._bench is None:
             owner = self.stage if self.batch else f"student-{self.stage}"
-            self._bench = Bench(self.root / "data" / "scratch" / f"{owner}-{self._key}")
+            scratch = self.root / "data" / "scratch"
+            clear_published(scratch, self.root / "dvc.lock", owner)
+            self._bench = Bench(scratch / f"{owner}-{self._key}")
         return self._bench
 
     def prepared(self, name: str) -> Path:

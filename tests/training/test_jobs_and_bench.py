@@ -7,7 +7,7 @@ import time
 import pandas as pd
 import pytest
 
-from loupe.bench import Bench, write_parquet
+from loupe.bench import Bench, clear_published, write_parquet
 from loupe.errors import LoupeError
 from loupe.training.jobs import Job, run_jobs
 
@@ -55,14 +55,40 @@ def test_cells_are_computed_once_and_survive(tmp_path):
     assert len(calls) == 1
 
 
-def test_publish_replaces_the_output_and_clears_the_scratch(tmp_path):
+def test_publish_replaces_the_output_and_keeps_what_is_finished(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "stale").write_text("old")
     bench = Bench(tmp_path / "work")
+    bench.cell("one", lambda: pd.DataFrame({"a": [1]}))
     bench.write("table.parquet", pd.DataFrame({"a": [1]}))
     bench.publish(tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["table.parquet"]
-    assert not (tmp_path / "work").exists()
+    again = Bench(tmp_path / "work")  # killed before DVC wrote its lock: the stage runs once more, from its finished cells
+    again.cell("one", lambda: pytest.fail("computed twice"))
+    again.write("table.parquet", pd.DataFrame({"a": [2]}))
+    again.publish(tmp_path / "out")
+    assert list(pd.read_parquet(tmp_path / "out" / "table.parquet")["a"]) == [2]
+
+
+def test_published_work_goes_once_it_is_recorded(tmp_path):
+    lock, keys = tmp_path / "dvc.lock", ("0123456789ab", "ffffffffffff")
+    lock.touch()
+    for stage in ("mae-face", "student-mae-face", "data"):
+        for key in keys:
+            bench = Bench(tmp_path / f"{stage}-{key}")
+            if key == keys[0]:
+                bench.publish(tmp_path / "out")
+    under_way = {f"{stage}-{keys[1]}" for stage in ("mae-face", "student-mae-face", "data")}
+
+    def left():
+        return {path.name for path in tmp_path.iterdir() if path.is_dir()}
+
+    os.utime(lock, (1, 1))
+    clear_published(tmp_path, lock, "mae-face")
+    assert left() == under_way | {f"mae-face-{keys[0]}"}
+    os.utime(lock)  # DVC has recorded the stage
+    clear_published(tmp_path, lock, "mae-face")
+    assert left() == under_way
 
 
 def test_a_second_process_waits_for_the_first(tmp_path, capfd):

@@ -11,7 +11,8 @@ import loupe.models  # noqa: F401  (makes timm importable)
 from loupe.errors import LoupeError
 from loupe.models.dual_view import DualViewClassifier
 from loupe.models.vit import Encoder
-from loupe.training.loop import Recipe, fit, parameter_groups, resolve_device
+from loupe.training.device import resolve_device
+from loupe.training.loop import Recipe, fit, parameter_groups
 from loupe.training.schedules import batch_order, scaled_lr, warmup_cosine
 
 CPU = torch.device("cpu")

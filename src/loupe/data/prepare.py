@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -42,4 +41,3 @@ def prepare_study(config: Config, out: Path, scratch: Path, root: Path) -> None:
         chosen = stills.rows(stills.manifest["split"].isin(["train", "val", "test"]).to_numpy())
         images, manifest = chosen.images, chosen.manifest
     write_store(out / "labelled", np.asarray(images), manifest)
-    shutil.rmtree(scratch)

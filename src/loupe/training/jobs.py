@@ -52,7 +52,7 @@ def _enter_worker(parent: int) -> None:
     """One thread (the number of threads decides the order of sums, and so the bytes), keep the worker's own bars out of the log, and die with
     the parent: a killed kernel leaves no orphans."""
     os.environ["LOUPE_QUIET"] = "1"
-    from loupe.training.loop import prepare_torch
+    from loupe.training.device import prepare_torch
 
     prepare_torch(1)
 

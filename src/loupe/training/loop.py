@@ -12,10 +12,16 @@ import numpy as np
 import torch
 from torch import nn
 
+from loupe.config import Config
 from loupe.errors import LoupeError
 from loupe.progress import track
+from loupe.settings import DualView, FinetuneSchedule, MaeFace, MaeSchedule, MicronBertSettings, MicronSchedule
 from loupe.training.checkpoint import load_checkpoint, save_checkpoint
+from loupe.training.device import resolve_device
 from loupe.training.schedules import batch_order
+
+Optimisation = MaeFace | DualView | MicronBertSettings
+Schedule = MaeSchedule | FinetuneSchedule | MicronSchedule
 
 
 @dataclass(frozen=True)
@@ -33,23 +39,24 @@ class Recipe:
     checkpoint_seconds: float
     layer_decay: float = 1.0
 
+    @classmethod
+    def of(cls, config: Config, settings: Optimisation, schedule: Schedule, *, lr: np.ndarray, batch: int, seed: int, layer_decay: float = 1.0) -> Recipe:
+        """The recipe of one model's settings (how to optimise) and one scale's schedule (how long); `lr` is the table of learning rates."""
+        return cls(
+            lr=lr,
+            batch=batch,
+            betas=tuple(settings.betas),
+            weight_decay=settings.weight_decay,
+            clip=settings.clip,
+            seed=seed,
+            device=resolve_device(config.scale.device),
+            precision=config.scale.precision,
+            checkpoint_seconds=schedule.checkpoint_seconds,
+            layer_decay=layer_decay,
+        )
+
 
 LossFunction = Callable[[nn.Module, torch.Tensor, torch.Generator], dict[str, torch.Tensor]]
-
-
-def resolve_device(name: str) -> torch.device:
-    """`auto` is CUDA, else MPS, else CPU. Raises LoupeError where the named device is absent."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
-        raise LoupeError(f"conf key scale.device is {name}, but this machine has none: set it to cpu or auto.")
-    return torch.device(name)
-
-
-def prepare_torch(threads: int) -> None:
-    """Fixed thread count and deterministic kernels: the same bytes every time on one machine (CPU, fp32)."""
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
@@ -106,7 +113,8 @@ def fit(
                     f"{checkpoints}. Lower the learning rate in conf/scale or look at those rows."
                 )
             history.append({"step": step, **values})
-            if time.monotonic() - saved > recipe.checkpoint_seconds:
+            # The last step is always saved: what comes after training (scores, figures) may be killed, too.
+            if step == steps - 1 or time.monotonic() - saved > recipe.checkpoint_seconds:
                 save_checkpoint(checkpoints, model, optimizer, step + 1, history)
                 saved = time.monotonic()
     return history

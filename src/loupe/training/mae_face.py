@@ -16,8 +16,9 @@ from loupe.models.mae import MaskedAutoencoder
 from loupe.models.patches import normalise_patches, patchify
 from loupe.models.vit import Encoder
 from loupe.training.build import build_mae
-from loupe.training.loop import Recipe, fit, resolve_device
-from loupe.training.schedules import scaled_lr, warmup_cosine
+from loupe.training.device import resolve_device
+from loupe.training.loop import Recipe, fit
+from loupe.training.schedules import pretraining_lr
 
 
 def pretrain(config: Config, images: np.ndarray, seed: int, checkpoints: Path) -> tuple[MaskedAutoencoder, list[dict[str, float]]]:
@@ -36,19 +37,8 @@ def pretrain(config: Config, images: np.ndarray, seed: int, checkpoints: Path) -
         return {"loss": module(to_float(batch), noise)["loss"]}
 
     batch = min(schedule.batch, len(images))
-    per_epoch = len(images) // batch
-    steps = schedule.epochs * per_epoch
-    recipe = Recipe(
-        lr=warmup_cosine(steps, min(schedule.warmup_epochs * per_epoch, steps - 1), scaled_lr(schedule.base_lr, batch)),
-        batch=batch,
-        betas=tuple(settings.betas),
-        weight_decay=settings.weight_decay,
-        clip=settings.clip,
-        seed=seed,
-        device=device,
-        precision=config.scale.precision,
-        checkpoint_seconds=schedule.checkpoint_seconds,
-    )
+    lr = pretraining_lr(schedule.epochs, schedule.warmup_epochs, schedule.base_lr, batch, len(images))
+    recipe = Recipe.of(config, settings, schedule, lr=lr, batch=batch, seed=seed)
     history = fit(model, loss_of, len(images), recipe, checkpoints, "MAE-Face pre-training")
     return model.eval(), history
 

@@ -17,8 +17,9 @@ from loupe.errors import LoupeError
 from loupe.models.micron_bert import MicronBert, swap_blocks
 from loupe.training.build import build_micron_bert
 from loupe.training.checkpoint import save_weights
-from loupe.training.loop import Recipe, fit, resolve_device
-from loupe.training.schedules import scaled_lr, warmup_cosine
+from loupe.training.device import resolve_device
+from loupe.training.loop import Recipe, fit
+from loupe.training.schedules import pretraining_lr, warmup_cosine
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def pretrain(
     device = resolve_device(config.scale.device)
     model = build_micron_bert(config, seed, dma, poi)
     pairs = frame_pairs(clips.manifest)
-    pixels = torch.from_numpy(np.ascontiguousarray(clips.images)).to(device)
+    pixels = torch.from_numpy(np.array(clips.images)).to(device)
     side = config.scale.image.size // config.scale.image.patch
     shift = round(4 * config.scale.image.size / 64)
 
@@ -85,21 +86,10 @@ def pretrain(
         return {name: out[name] for name in ("loss", "reconstruction", "agreement", "ct_std")}
 
     batch = min(schedule.batch, len(pairs.anchors))
-    per_epoch = len(pairs.anchors) // batch
-    steps = schedule.epochs * per_epoch
-    recipe = Recipe(
-        lr=warmup_cosine(steps, min(schedule.warmup_epochs * per_epoch, steps - 1), scaled_lr(schedule.base_lr, batch)),
-        batch=batch,
-        betas=tuple(settings.betas),
-        weight_decay=settings.weight_decay,
-        clip=settings.clip,
-        seed=seed,
-        device=device,
-        precision=config.scale.precision,
-        checkpoint_seconds=schedule.checkpoint_seconds,
-    )
+    lr = pretraining_lr(schedule.epochs, schedule.warmup_epochs, schedule.base_lr, batch, len(pairs.anchors))
+    recipe = Recipe.of(config, settings, schedule, lr=lr, batch=batch, seed=seed)
     # DINO's momentum rises to 1 along half a cosine; it starts at the decay that the released checkpoint stores.
-    momentum = 1 - warmup_cosine(steps, 0, 1 - 0.997)
+    momentum = 1 - warmup_cosine(len(lr), 0, 1 - 0.997)
 
     def follow(module, step):
         if settings.agreement == "dino":

@@ -27,6 +27,13 @@ def batch_order(count: int, batch: int, step: int, seed: int) -> np.ndarray:
     return order[place * size : (place + 1) * size]
 
 
+def pretraining_lr(epochs: int, warmup_epochs: int, base_lr: float, batch: int, count: int) -> np.ndarray:
+    """Learning rates of `epochs` passes over `count` samples in batches of `batch`: warm-up, cosine, and MAE's linear rule."""
+    per_epoch = count // batch
+    steps = epochs * per_epoch
+    return warmup_cosine(steps, min(warmup_epochs * per_epoch, steps - 1), scaled_lr(base_lr, batch))
+
+
 def scaled_lr(base_lr: float, effective_batch: int) -> float:
     """MAE's linear rule: `base_lr` is per 256 images."""
     return base_lr * effective_batch / 256

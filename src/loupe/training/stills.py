@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from loupe.data.store import Store, read_store
 from loupe.data.views import make_view
 from loupe.models.dual_view import DualViewClassifier
 from loupe.training.build import build_classifier
+from loupe.training.device import resolve_device
 from loupe.training.jobs import Job
-from loupe.training.loop import Recipe, fit, resolve_device
+from loupe.training.loop import Recipe, fit
 from loupe.training.schedules import warmup_cosine
 
 
@@ -73,18 +75,8 @@ def finetune(
     batch = min(schedule.batch, len(rows))
     steps = int(np.clip(schedule.epochs * len(rows) // batch, schedule.min_steps, schedule.max_steps))
     pretrained = arm.init == "mae"
-    recipe = Recipe(
-        lr=warmup_cosine(steps, max(1, round(settings.warmup_share * steps)), schedule.lr_mae if pretrained else schedule.lr_scratch),
-        batch=batch,
-        betas=tuple(settings.betas),
-        weight_decay=settings.weight_decay,
-        clip=settings.clip,
-        seed=seed,
-        device=device,
-        precision=config.scale.precision,
-        checkpoint_seconds=schedule.checkpoint_seconds,
-        layer_decay=settings.layer_decay if pretrained else 1.0,
-    )
+    lr = warmup_cosine(steps, max(1, round(settings.warmup_share * steps)), schedule.lr_mae if pretrained else schedule.lr_scratch)
+    recipe = Recipe.of(config, settings, schedule, lr=lr, batch=batch, seed=seed, layer_decay=settings.layer_decay if pretrained else 1.0)
     history = fit(model, loss_of, len(rows), recipe, checkpoints, f"{arm.name}, {len(rows)} labels, seed {seed}")
     return model.eval(), history
 
@@ -156,6 +148,7 @@ def run_cell(
     model, _ = finetune(config, arm, data, rows, seed, encoder_weights, checkpoints)
     probabilities = predict(model, config, arm, data, scored)
     write_parquet(prediction_table("stills", arm.name, fraction, seed, data.store.manifest.iloc[scored], probabilities), path)
+    shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 def _labelled(folder: Path, config: Config, arm: Arm) -> Labelled:
