@@ -113,6 +113,7 @@ side = cfg.scale.image.size // cfg.scale.image.patch
 importance = maps["importance"].float().cpu().numpy().reshape(-1, side, side)
 local = maps["local"].float().mean(1) if maps["local"].ndim == 4 else maps["local"].float()
 share = local[..., local.shape[-1] // 2 :].sum(-1).cpu().numpy().reshape(-1, side, side)
+np.save(bench.out / "maps.npy", np.stack([importance, share]))
 figure = maps_over_faces(
     data.store.images[shown], {"importance g": importance, "local share of view 2": share}, names=[store.class_names[i] for i in store.labels[shown]], unit="",
     caption="Importance of each patch (mean 1) and the share of local attention that goes to the ipsilateral view. Validation people, first seed.",
