@@ -9,6 +9,8 @@
 # %% [markdown]
 # # 00 · Start here
 #
+# ![How the notebooks feed each other: data, two pre-trainings, experiments, ablations, claims](pictures/00-start-here.svg)
+#
 # **What is this?** Two published systems that read faces with few labels, rebuilt in the open, run end to end, and every claim put to the test:
 #
 # * **Emotic MAE** (arXiv 2403.13039): a masked autoencoder pre-trained on faces, then a classifier that looks at a face *and* at a picture of its expressive
@@ -17,9 +19,12 @@
 #
 # Neither paper's training code was ever released. Everything here runs on a laptop, on generated faces, and gives the same bytes every time.
 #
-# **How do I run it?** `make study` runs everything, `make study SCALE=smoke` a small version in minutes, `make lab` opens these notebooks. Inside a notebook,
-# change `overrides` in the parameter cell: `["mae_face.mask_ratio=0.5"]`, `["view=mirror"]`. Runs in JupyterLab write to `data/scratch/student/` and never
-# touch the study's results.
+# **How do I run it?** `make study` runs everything, `make study SCALE=smoke` a small version in minutes. `make lab` opens these notebooks on the whole study,
+# `make lab SCALE=smoke` on the small one, where each runs from first to last cell in under a minute. Inside a notebook, change `overrides` in the parameter
+# cell: `["mae_face.mask_ratio=0.5"]`, `["view=mirror"]`. Runs in JupyterLab write to `data/scratch/student/` and never touch the study's results.
+#
+# Each notebook opens with its question, shows which line of code does which formula, and ends with a small experiment to change and exercises whose
+# solutions are folded away. They may be read in any order; a notebook whose inputs are missing says which command makes them.
 
 # %% tags=["parameters"]
 overrides = []
@@ -89,16 +94,29 @@ session.finish()
 #
 # * Read the verdicts with their intervals, and remember on what faces they were measured.
 #
+# ## Try it
+#
+# Paste this into a new cell after Run All, change the first lines, run it again.
+#
+# ```python
+# paper = "micron-bert"  # or "emotic-mae"
+# shown = decided[decided["paper"] == paper].sort_values("effect")
+# shown[["id", "metric", "value_a", "value_b", "effect", "verdict"]].round(3)
+# ```
+#
 # ## Exercises
 #
 # 1. Which claims have an effect whose interval excludes 0 but is still "inconclusive"? Why?
 # 2. Find the cells behind one verdict (column `cells` of `reports/claims.csv`) and the notebook that trained them.
 # 3. Run notebook 02 with a mask ratio of .5 and compare the probe.
+# 4. Two of the figures in the page look alike in SVG and PNG. Redraw one with `loupe figure` and find the lines of code that draw it.
 #
 # <details><summary>Solutions</summary>
 #
 # 1. The effect is smaller than the smallest effect of interest, or Holm's correction lifts p above .05.
 # 2. `stage/arm@share`: the stage is the notebook's name without its number.
 # 3. See the first exercise of notebook 02.
+# 4. `loupe figure` lists the names; `loupe figure claims/effects-emotic-mae` draws one from `reports/claims.csv`. The code is in
+#    `src/loupe/reporting/`.
 #
 # </details>

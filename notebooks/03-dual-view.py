@@ -9,6 +9,8 @@
 # %% [markdown]
 # # 03 · Does a second view help, and which parts does fusion weigh?
 #
+# ![The examined view and an ipsilateral view of eyes and mouth meet in Fusion Attention after the low blocks](pictures/03-dual-view.svg)
+#
 # Emotic MAE (arXiv 2403.13039) classifies an **examined** view, the face, with the help of an **ipsilateral** one: a picture of the same face that
 # speaks of its expressive parts. Low blocks of the encoder read both views; **Fusion Attention** lets the second guide the first; the high blocks go on.
 #
@@ -21,6 +23,13 @@
 #
 # A second view also means more computation and more parameters. So "two views beat one" proves nothing until it also beats
 # **the same face twice** (`duplicate`: same FLOPs, same parameters, no new picture) and **one view with an equally deep network** (`single-deep`).
+#
+# **The formulas, line by line**
+#
+# * $u, v$ are `u, v = self.norm(x), self.norm(y)` (`src/loupe/models/fusion_attention.py`)
+# * $S$ is `branches.append(self.self_attention(u, keys))` with `torch.cat([u, v], dim=1)` as keys (`src/loupe/models/fusion_attention.py`)
+# * $g$ is `u.shape[1] * logits.softmax(dim=-1)` (`src/loupe/models/fusion_attention.py`)
+# * $F$ is `x + change` with `change = self.gamma * self.mlp(torch.cat(branches, dim=-1))` (`src/loupe/models/fusion_attention.py`)
 
 # %% tags=["parameters"]
 overrides = []
@@ -132,16 +141,29 @@ session.finish()
 # * A gain over `single` that vanishes against `duplicate` or `single-deep` is a gain of computation, not of a second view.
 # * An importance map shows what the network weighs. It is not an explanation of a face.
 #
+# ## Try it
+#
+# Paste this into a new cell after Run All, change the first lines, run it again.
+#
+# ```python
+# second = np.roll(np.arange(len(shown)), 1)  # whose second view: the neighbour's; np.arange(len(shown)) is everybody's own
+# with torch.inference_mode():
+#     own, other = model(*inputs).softmax(-1), model(inputs[0], inputs[1][second]).softmax(-1)
+# print(f"another person's eyes and mouth move a class's probability by {(own - other).abs().mean().item():.3f} on average")
+# ```
+#
 # ## Exercises
 #
 # 1. `overrides = ["view=mirror"]` or `["view=highlight"]`: which view is better, and is the difference larger than the spread over seeds?
 # 2. `overrides = ["dual_view.importance=false"]`: does the map matter for the score?
 # 3. Add an arm `{name: shuffled, variant: concat, view: shuffled}` to `conf/experiment/dual_view.yaml`. What should it do, and what does it?
+# 4. Why does the importance map have mean 1, and what would a constant map of 1 mean?
 #
 # <details><summary>Solutions</summary>
 #
 # 1. Compare `macro_f1_mean` differences with `macro_f1_sd`; with few seeds most view effects are smaller.
 # 2. Usually little: attention can already down-weigh a patch. That is why the claim is tested and not assumed.
 # 3. Another person's parts carry no information about this face, so it should not beat `single-deep`.
+# 4. The softmax sums to 1 over $L$ patches and is multiplied by $L$. All ones: local evidence counts the same everywhere, as if there were no map.
 #
 # </details>

@@ -9,6 +9,8 @@
 # %% [markdown]
 # # 06 · Which part earns its place?
 #
+# ![One part is taken out, all else stays, and the change of the score is measured with its interval](pictures/06-ablations.svg)
+#
 # Take one part out, change nothing else, and see what is lost. Whole methods come from notebooks 03 and 05; this notebook trains only the mutilated ones:
 #
 # | arm | taken out |
@@ -20,6 +22,14 @@
 # | `micron-bert-untrained` | pre-training: the same network with random weights |
 #
 # An ablation that removes parameters also removes capacity; where that matters, notebook 03 has the matched control.
+#
+# With $m$ the metric on pooled predictions and $w$ the number of times each *person* is drawn, the effect of taking a part out is
+# $\Delta = m(\text{without}) - m(\text{whole})$, its replicates are $\Delta(w)$ for resampled $w$, and the interval is read off their quantiles.
+#
+# **The formulas, line by line**
+#
+# * drawing people: `replicates = effect.resampled(subject_weights(n, resamples, rng))` (`src/loupe/evaluation/statistics.py`)
+# * the interval: `np.quantile(replicates, norm.cdf(quantiles) if corrected is None else corrected)` (`src/loupe/evaluation/statistics.py`)
 
 # %% tags=["parameters"]
 overrides = []
@@ -137,16 +147,29 @@ session.finish()
 # * An interval that crosses 0 says: this study could not tell. It does not say the part is useless.
 # * Variants of Micron-BERT rest on **one** pre-training each. Another seed might change the order; the claims table prints that n.
 #
+# ## Try it
+#
+# Paste this into a new cell after Run All, change the first lines, run it again.
+#
+# ```python
+# unit = "sample"  # the wrong unit: every clip counts as a person of its own; "subject" is the right one
+# arms = [table.assign(subject=table[unit].astype(str)) for table in (without, full)]
+# other = bootstrap_interval(effect_of(*arms, metric, classes), np.random.default_rng(0), resamples=cfg.scale.statistics.resamples)
+# print(f"people: {interval.high - interval.low:.3f} wide; {unit}: {other.high - other.low:.3f} wide")
+# ```
+#
 # ## Exercises
 #
 # 1. Add an arm with `self_attention` off (it is a key of `conf/model/dual_view.yaml`): what must change so that only one arm uses it?
 # 2. Why is "untrained" the right rival for pre-training, and not the majority class?
 # 3. Sort the parts by effect on *validation* people. Is the order that of the test people?
+# 4. Three parts are removed one at a time. Why can their effects not be added up?
 #
 # <details><summary>Solutions</summary>
 #
 # 1. `Arm` in `src/loupe/config.py` needs the switch, and `build_classifier` must read it from the arm.
 # 2. It shares the architecture: a random network plus a linear head already reads differences of brightness.
 # 3. With this few people, often not; that is why nothing may be chosen on test people.
+# 4. They interact: attention may matter only with pre-training. One-at-a-time effects say what each is worth *in the presence of the others*.
 #
 # </details>

@@ -9,6 +9,8 @@
 # %% [markdown]
 # # 11 · Every claim of the two papers: supported, not supported, inconclusive?
 #
+# ![An interval above zero and large enough supports a claim, one that ends below what matters does not, anything else is inconclusive](pictures/11-claims.svg)
+#
 # A claim is data (`conf/claims.yaml`): a sentence, two cells whose difference decides it, a metric, and the smallest effect that would matter (.05 macro-F1
 # or UF1). The rule was fixed before anything was trained:
 #
@@ -22,6 +24,15 @@
 #
 # Every verdict reads "on generated faces". Nobody has run the licensed data yet, and the last column says so. The papers' own numbers stand beside ours for
 # orientation only: other data, not comparable.
+#
+# With effect $\Delta$, its interval $[l, h]$, Holm's $p$ and the smallest effect of interest $\delta$: supported if $l > 0 \wedge p < .05 \wedge \Delta \ge \delta$, not
+# supported if $h < \delta$.
+#
+# **The rule, line by line**
+#
+# * supported is `if low > 0 and p_adjusted < alpha and effect >= sesoi:` (`src/loupe/evaluation/statistics.py`)
+# * not supported is `"not supported" if high < sesoi else "inconclusive"` (`src/loupe/evaluation/statistics.py`)
+# * $p$ of Holm is `np.maximum.accumulate(values[order] * np.arange(values.size, 0, -1))` (`src/loupe/evaluation/statistics.py`)
 
 # %% tags=["parameters"]
 overrides = []
@@ -60,13 +71,15 @@ pretrainings |= {f"micro-expressions/{method}": int(method == "micron-bert") for
 pretrainings |= {"low-label/hog": 0, "low-label/au-oracle": 0, "low-label/majority": 0}
 pretrainings |= {f"micron-bert/{arm}": int(arm not in ("mean-map", "difference", "flow-stabilised")) for arm in predictions["micron-bert"]["arm"].unique()}
 claims = claims_table(book, predictions, seed=cfg.data.seed, resamples=cfg.scale.statistics.resamples, pretrainings=pretrainings)
+where = "on generated faces" if cfg.data.source == "generated" else f"on {cfg.data.source} data (conf/study.yaml)"
+claims["note"] = claims["note"].str.replace("on generated faces", where, regex=False)
 claims.to_csv(session.reports / "claims.csv", index=False, lineterminator="\n")
 claims["verdict"].value_counts().rename("claims").to_frame()
 
 # %%
 decided = claims[claims["effect"].notna()]
 columns = ["id", "metric", "value_a", "value_b", "guess", "effect", "low", "high", "p_holm", "detectable", "n_subjects", "n_seeds", "n_pretrainings", "verdict"]
-tables.write(decided[columns], session.tables, "decided", f"Claims that this study ran, on generated faces, {cfg.scale.name} scale.")
+tables.write(decided[columns], session.tables, "decided", f"Claims that this study ran, {where}, {cfg.scale.name} scale.")
 decided[columns].round(3)
 
 # %%
@@ -77,7 +90,7 @@ print(f"{len(floor)} of {len(decided)} comparisons lie on the floor: {', '.join(
 for paper, title in (("emotic-mae", "Emotic MAE"), ("micron-bert", "Micron-BERT")):
     part = decided[decided["paper"] == paper]
     if len(part):
-        figure = effect_plot(part, name="sentence", caption=f"{title}: effect of each claim with its 95 % interval over people; the tick is the smallest effect of interest. On generated faces.")
+        figure = effect_plot(part, name="sentence", caption=f"{title}: effect of each claim with its 95 % interval over people; the tick is the smallest effect of interest. O{where[1:]}.")
         save(figure, session.figures, f"effects-{paper}")
         display(figure)  # noqa: F821
 
@@ -100,16 +113,30 @@ session.finish()
 # * "Inconclusive" is a result: it names the effect that this number of people could have shown.
 # * A small p with a tiny effect is not support, and a large effect with a wide interval is not either.
 #
+# ## Try it
+#
+# Paste this into a new cell after Run All, change the first lines, run it again.
+#
+# ```python
+# from loupe.evaluation.statistics import verdict
+#
+# smallest = 0.02  # the effect that you would care about: try 0, 0.1
+# again = [verdict(row.effect, row.low, row.high, row.p_holm, smallest) for row in decided.itertuples()]
+# decided.assign(again=again)[["id", "effect", "low", "high", "verdict", "again"]].round(3)
+# ```
+#
 # ## Exercises
 #
 # 1. Move the smallest effect of interest of one claim to 0. Does its verdict change? Should you be allowed to do that now?
 # 2. Which claims would flip if Holm's correction were dropped?
 # 3. Double the people in your head: which "inconclusive" would you expect to be decided? Use the column `detectable`.
+# 4. Ten claims are tested at .05 and none is true. How many would you expect to come out "significant" without Holm?
 #
 # <details><summary>Solutions</summary>
 #
 # 1. It may; and no, not after having seen the effect. That is why the file was committed before the run.
 # 2. Those whose raw `p` lies below .05 and whose `p_holm` does not.
 # 3. The detectable effect shrinks by about $\sqrt 2$; those whose effect lies between the old and the new value.
+# 4. Half a claim on average, and at least one in about 40 % of such studies ($1 - .95^{10}$, were they independent).
 #
 # </details>
