@@ -8,6 +8,7 @@ import typer
 
 from loupe.commands.data import data
 from loupe.commands.report import page
+from loupe.commands.use import use
 from loupe.commands.weights import weights
 from loupe.config import load
 from loupe.errors import LoupeError
@@ -18,6 +19,7 @@ app = typer.Typer(
 app.add_typer(data, name="data")
 app.add_typer(weights, name="weights")
 app.command()(page)
+app.command()(use)
 
 
 @app.command()

@@ -15,7 +15,7 @@ __all__ = ["Arm", "Config", "find_root", "load", "study_settings"]
 _CHOICES = {
     "scale.device": ("cpu", "cuda", "mps", "auto"),
     "scale.precision": ("fp32", "bf16"),
-    "data.source": ("generated", "folder"),
+    "data.source": ("generated", "folder", "imported"),
     "data.nuisance": (0, 1, 2),
     "micron_bert.dma": ("diagonal", "full", "off"),
     "micron_bert.agreement": ("mse", "dino"),
@@ -69,6 +69,8 @@ def load(overrides: list[str] | tuple[str, ...] = (), root: Path | None = None) 
     chosen = [f"scale={settings['scale']}", f"data={settings['data']}"]
     if settings["data"] == "folder":
         chosen.append(f"data.folder.root={settings['raw']}")
+    if settings["data"] == "imported":
+        chosen.append(f"data.imported={settings['raw']}")
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(root / "conf"), version_base="1.3"):
@@ -159,3 +161,5 @@ def _check_values(config: Config) -> None:
         raise LoupeError("conf key scale.seeds is empty, but at least one seed is needed.")
     if config.data.source == "folder" and config.data.folder is None:
         raise LoupeError("conf key data.folder is empty, but data.source is folder: see conf/data/folder.yaml.")
+    if config.data.source == "imported" and not config.data.imported:
+        raise LoupeError("conf key data.imported is empty, but data.source is imported: choose the sets with `loupe use`.")

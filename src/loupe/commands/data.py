@@ -24,7 +24,7 @@ def list_sets() -> None:
 def import_data(
     name: str = typer.Argument(help="Data set; `loupe data list` names them."),
     root: Path = typer.Argument(help="Folder of the official download, unpacked; it is never written to."),  # noqa: B008
-    out: Path = typer.Option(None, help="Folder to write; data/prepared/<set> of the project if not given."),  # noqa: B008
+    out: Path = typer.Option(None, help="Folder to write; data/imported/<set> of the project if not given."),  # noqa: B008
     size: int = typer.Option(None, help="Also store the pictures as squares of this many px (images.npy)."),
     workers: int = typer.Option(2, help="Threads that read pictures."),
     partial: bool = typer.Option(False, "--partial", help="You hold a part of the set: show the official counts, but do not fail on them."),
@@ -34,7 +34,7 @@ def import_data(
     from loupe.data.checking import describe
     from loupe.data.importing import import_set
 
-    out = out or find_root() / "data" / "prepared" / name
+    out = out or find_root() / "data" / "imported" / name
     report = import_set(name, root, out, size=size, workers=workers, partial=partial, skip_damaged=skip_damaged)
     print(describe(report))
     raise typer.Exit(0 if report.ok else 1)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from loupe.data.store import Store
 from loupe.errors import LoupeError
 
+NO_EXPRESSION = "none"  # label_name of a clip in which nothing is shown; "others" and the like have no class (-1), but show something
+
 
 @dataclass(frozen=True)
 class OnsetApex:
-    """One row a clip. onset, apex: uint8 (N, H, W, 3); labels (N,), -1 for clips without a micro-expression; samples: store row of the apex;
+    """One row a clip. onset, apex: uint8 (N, H, W, 3); labels (N,), -1 for clips without a class; samples: store row of the apex;
     clip_index: place of the clip in the sorted list of all clips (the order of motion.npy and parts.npy).
     """
 
@@ -26,13 +29,18 @@ class OnsetApex:
     clip_index: np.ndarray
 
     @property
+    def expressive(self) -> np.ndarray:
+        """Whether a clip shows a micro-expression at all, bool (N,): one without a class of its own, such as "others", does."""
+        return np.array([name != NO_EXPRESSION for name in self.label_names], dtype=bool)
+
+    @property
     def rows(self) -> dict[str, np.ndarray]:
         """The identifying columns of a prediction table."""
         return {"split": np.full(len(self.clips), "loso"), "sample": self.samples, "subject": self.subjects, "clip": self.clips, "label": self.labels}
 
 
 def onset_and_apex(store: Store, *, labelled_only: bool) -> OnsetApex:
-    """Annotated onset and apex frame of every clip, sorted by clip; `labelled_only` leaves out clips without a micro-expression.
+    """Annotated onset and apex frame of every clip, sorted by clip; `labelled_only` leaves out clips without a class.
 
     Raises LoupeError naming the clip that lacks one of the two frames.
     """
@@ -56,3 +64,10 @@ def onset_and_apex(store: Store, *, labelled_only: bool) -> OnsetApex:
         samples=last["sample"].to_numpy(),
         clip_index=np.array([place[name] for name in chosen]),
     )
+
+
+def with_true_motion(folder: Path) -> Path:
+    """The store of micro-expression clips whose true motion is known (`motion.npy`, `parts.npy`): `folder` itself where it was generated, else the
+    generated clips kept in `folder/truth` beside imported ones, of which nobody knows it.
+    """
+    return folder / "truth" if (folder / "truth").is_dir() else folder

@@ -30,7 +30,9 @@ _CLIP = re.compile(r"s(?:ub)?0*(\d{1,3})_(.+)", re.IGNORECASE | re.ASCII)
 def read(root: Path, camera: str) -> Listing:
     """Read one camera's folders; raises LoupeError where they are absent or hold no clip."""
     check_root(root, TITLE)
-    base = find_folder(root, [camera, f"SMIC-{camera}", f"SMIC_{camera}"])
+    names = [camera, f"SMIC-{camera}", f"SMIC_{camera}"]
+    inside = (find_folder(folder, names, depth=3) for folder in subfolders(root))
+    base = next((found for found in inside if found), None) or find_folder(root, names, depth=0)  # the root itself may be called SMIC-HS, too
     if base is None:
         raise LoupeError(f"{root} holds no folder {camera}: unpack SMIC there, so that {camera}/s1/micro/negative/... exists.")
     dropped = Dropped()

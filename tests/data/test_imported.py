@@ -1,0 +1,199 @@
+"""Imported sets in the place of generated ones: who may be where, and a study of each kind on look-alikes."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from lookalikes import micro, stills
+from typer.testing import CliRunner
+
+from loupe.cli import app
+from loupe.config import load
+from loupe.data.clips import onset_and_apex, with_true_motion
+from loupe.data.imported import (
+    ImportedSets,
+    clip_rows,
+    generated_part,
+    labelled_rows,
+    micro_rows,
+    pretraining_rows,
+    read_sets,
+    write_rows,
+    write_sets,
+)
+from loupe.data.importing import import_set
+from loupe.data.manifest import complete
+from loupe.data.prepare import prepare_study, study_plan
+from loupe.data.store import Store, read_store
+from loupe.errors import LoupeError
+from loupe.evaluation.protocols import Split, loso_folds
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def table(**columns):
+    return complete(pd.DataFrame(columns))
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    """Look-alikes of a pre-training, an expression and two micro-expression sets, imported at 32 px below a project's data/imported."""
+    root = tmp_path_factory.mktemp("project")
+    makers = {"casia-webface": stills.casia_folders, "rafdb": stills.rafdb, "casme2": micro.casme2, "smic-nir": lambda raw: micro.smic(raw, "NIR")}
+    folders = {}
+    for name, make in makers.items():
+        make(root / "raw" / name)
+        folders[name] = root / "data" / "imported" / name
+        import_set(name, root / "raw" / name, folders[name], size=32, workers=1, partial=True)
+    return root, folders
+
+
+def test_validation_people_are_drawn_from_training_and_the_official_validation_is_the_test():
+    people = [f"t{n // 2}" for n in range(40)] + ["v0", "v0"]
+    given = table(subject=people, split=["train"] * 40 + ["val"] * 2, label=[n % 2 for n in range(42)], label_name=["a", "b"] * 21)
+    rows, split = labelled_rows(given, 3, "set")
+    assert len(rows) == 42 and (split[-2:] == "test").all()
+    assert (split == "val").sum() == 4  # 2 of 20 people, both pictures of each
+    by_person = pd.Series(split).groupby(pd.Series(people)).nunique()
+    assert (by_person == 1).all()
+    assert (labelled_rows(given, 3, "set")[1] == split).all()
+    assert (labelled_rows(given, 4, "set")[1] != split).any()
+
+
+def test_all_official_parts_stand_as_they_are_and_rows_without_a_class_are_left_out():
+    given = table(subject=list("abcd"), split=["train", "val", "test", "train"], label=[0, 1, 0, -1], label_name=["x", "y", "x", "contempt"])
+    rows, split = labelled_rows(given, 0, "set")
+    assert rows.tolist() == [0, 1, 2] and split.tolist() == ["train", "val", "test"]
+
+
+def test_sets_that_cannot_play_their_role_are_one_sentence():
+    faces = table(subject=["a", "b"], split=["pretrain"] * 2)
+    with pytest.raises(LoupeError, match="no labelled training pictures"):
+        labelled_rows(faces, 0, "set")
+    with pytest.raises(LoupeError, match="too few to draw"):
+        labelled_rows(table(subject=["a"], split=["train"], label=[0], label_name=["x"]), 0, "set")
+    with pytest.raises(LoupeError, match="no micro-expression clips"):
+        micro_rows(faces, "set")
+    with pytest.raises(LoupeError, match="one subject only"):
+        micro_rows(table(subject=["a"], split=["loso"], clip=["c"], label=[0], label_name=["x"]), "set")
+    clips = table(subject=["a", "b"], clip=["c", "d"], fps=[30.0, float("nan")])
+    with pytest.raises(LoupeError, match="outside the micro-expression set"):
+        clip_rows(clips, {"a", "b"}, "set")
+    with pytest.raises(LoupeError, match="frame rate"):
+        clip_rows(clips, {"a"}, "set")
+    assert clip_rows(clips, {"b"}, "set").tolist() == [0]
+
+
+def test_nobody_who_is_scored_is_pretrained_on_and_no_copy_of_their_pictures():
+    faces = table(subject=list("abcdef"), split=["pretrain"] * 5 + ["val"]).assign(sha=list("123456"), dhash=list("123456"))
+    scored = table(subject=["a"], split=["test"]).assign(sha=["2"], dhash=["3"])
+    assert pretraining_rows(faces, scored, {"d"}, "set").tolist() == [4]
+    with pytest.raises(LoupeError, match="nobody left"):
+        pretraining_rows(faces, scored, {"d", "e"}, "set")
+
+
+def test_rows_are_copied_and_larger_pictures_made_smaller(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
+    store = Store(images, table(sample=range(5), subject=list("abcde"), split=["pretrain"] * 5))
+    write_rows(tmp_path / "same", [(store, np.array([3, 1]), {}), (store, np.array([0]), {"split": "train", "label": 0, "label_name": "x"})], 16)
+    copied = read_store(tmp_path / "same")
+    np.testing.assert_array_equal(copied.images, images[[3, 1, 0]])
+    assert copied.manifest["split"].tolist() == ["pretrain", "pretrain", "train"] and copied.manifest["subject"].tolist() == ["d", "b", "a"]
+    write_rows(tmp_path / "small", [(store, np.arange(5), {})], 8)
+    expected = [np.asarray(Image.fromarray(image).resize((8, 8), Image.Resampling.LANCZOS)) for image in images]
+    np.testing.assert_array_equal(read_store(tmp_path / "small").images, expected)
+
+
+def test_the_list_is_read_back_and_a_new_import_must_be_chosen_again(sets, tmp_path):
+    root, folders = sets
+    path = root / "data" / "imported" / "study.json"
+    write_sets(path, ImportedSets(faces=folders["casia-webface"], micro=folders["casme2"]))
+    assert json.loads(path.read_text())["faces"]["folder"] == "casia-webface"  # the project folder may be moved
+    assert read_sets(path) == ImportedSets(faces=folders["casia-webface"], micro=folders["casme2"])
+    path.write_text(path.read_text().replace(json.loads(path.read_text())["micro"]["manifest"], "0" * 64))
+    with pytest.raises(LoupeError, match="imported again since"):
+        read_sets(path)
+    path.write_text("[1]")
+    with pytest.raises(LoupeError, match="damaged"):
+        read_sets(path)
+    with pytest.raises(LoupeError, match="loupe use"):
+        read_sets(tmp_path / "study.json")
+
+
+def test_what_is_imported_is_not_drawn():
+    plan = study_plan(load(["scale=smoke", "data=generated"], ROOT))
+    assert generated_part(plan, ImportedSets()) == plan
+    part = generated_part(plan, ImportedSets(faces=Path("a"), expression=Path("b"), micro=Path("c"), clips=Path("d")))
+    assert part.pretrain_subjects == part.train_subjects == part.clip_subjects == part.macro_clips == 0
+    assert part.micro_clips == plan.micro_clips  # their true motion scores the maps
+    part.check()
+
+
+@pytest.fixture(scope="module")
+def study(sets, tmp_path_factory):
+    """Every role imported, with one generated micro-expression clip whose motion is known."""
+    root, folders = sets
+    chosen = root / "data" / "imported" / "whole.json"
+    write_sets(chosen, ImportedSets(folders["casia-webface"], folders["rafdb"], folders["casme2"], folders["smic-nir"]))
+    few = ["scale.faces.micro_subjects=1", "scale.faces.micro_clips=1", "scale.faces.none_clips=0", "scale.workers=1"]
+    short = ["scale.mae.epochs=2", "scale.micron.epochs=1", "scale.micro_head.steps=3", "scale.finetune.max_steps=6"]
+    config = load(["scale=smoke", "data=imported", f"data.imported={chosen}", *few, *short], ROOT)
+    out = tmp_path_factory.mktemp("prepared")
+    prepare_study(config, out, tmp_path_factory.mktemp("scratch"), ROOT)
+    return config, out
+
+
+def test_every_store_stands_and_nobody_is_on_both_sides(study):
+    _, out = study
+    stills_, labelled, clips, micro_ = (read_store(out / name) for name in ("stills", "labelled", "clips", "micro"))
+    assert [store.images.shape[1:] for store in (stills_, labelled, clips, micro_)] == [(32, 32, 3)] * 4
+    assert set(stills_.split("pretrain").manifest["set"]) == {"casia-webface"} and (stills_.split("pretrain").labels == -1).all()
+    assert len(labelled.images) == 21 and len(labelled.class_names) == 7
+    split = Split.from_manifest(labelled.manifest, pretrain=set(stills_.split("pretrain").subjects))
+    assert len(split.test) == 7 and len(split.val) == 1 and len(split.train) == 13
+    assert set(stills_.split("train").subjects) <= split.train and set(stills_.split("val").subjects) <= split.val
+    loso_folds(micro_.subjects, pretrain=set(clips.subjects))
+    assert set(clips.manifest["split"]) == {"unlabelled"} and (clips.labels == -1).all()
+    assert len(read_store(out / "macro").images) == 0
+
+
+def test_clips_called_others_have_no_class_but_do_show_something(study):
+    _, out = study
+    pairs = onset_and_apex(read_store(out / "micro"), labelled_only=False)
+    assert (pairs.labels == -1).sum() == 99 + 6 + 2 + 2 and pairs.expressive.all()
+    generated = with_true_motion(out / "micro")
+    assert generated != out / "micro" and np.load(generated / "motion.npy").shape == (1, 32, 32)
+    named = replace(pairs, label_names=["none", *pairs.label_names[1:]])
+    assert named.expressive.tolist() == [False] + [True] * (len(pairs.clips) - 1)
+
+
+def test_a_tiny_study_of_each_kind_runs_on_look_alikes(study, tmp_path):
+    from loupe.training.loso import loso_probabilities
+    from loupe.training.mae_face import pretrain as pretrain_mae
+    from loupe.training.micro import loso_heads, onset_apex_features
+    from loupe.training.micro import pretrain as pretrain_micron
+    from loupe.training.stills import cell_jobs
+    from loupe.models.baselines.linear import make_majority
+    from loupe.training.checkpoint import save_weights
+
+    config, out = study
+    faces = read_store(out / "stills").split("pretrain")
+    mae, history = pretrain_mae(config, np.ascontiguousarray(faces.images), 0, tmp_path / "mae")
+    assert len(history) and np.isfinite(history[-1]["loss"])
+    model, history = pretrain_micron(config, read_store(out / "clips"), 0, tmp_path / "micron")
+    assert np.isfinite(history[-1]["reconstruction"])
+    pairs = onset_and_apex(read_store(out / "micro"), labelled_only=True)
+    features = onset_apex_features(model, pairs.onset, pairs.apex)
+    (found,) = loso_heads(features, pairs.labels, pairs.subjects, 3, seeds=[0], steps=3, lr=0.01, weight_decay=0.01)
+    assert found.shape == (147, 3) and np.allclose(found.sum(1), 1, atol=1e-5)
+    guess = loso_probabilities(make_majority, features, pairs.labels, pairs.subjects, 3, "majority")
+    assert (guess.argmax(1) == 0).all()  # 90 of 147 clips are negative
