@@ -18,7 +18,7 @@ from loupe.reporting.style import ARMS, BLUE, GREY, PAGE, arm_order, arm_styles,
 
 @styled
 def training_curves(history: pd.DataFrame, names: Sequence[str] = (), caption: str = "", log: Sequence[str] = ()) -> Drawing:
-    """One panel for each quantity in `names` (all of them by default), one line for each run, in the colour of its arm.
+    """One panel for each quantity in `names` (all of them by default), one line for each run; several runs in the colours of their arms.
 
     Args:
         history: columns run, step, name, value. A run belongs to the arm whose name it starts with (`concat-0.1-3` to `concat`).
@@ -40,7 +40,8 @@ def training_curves(history: pd.DataFrame, names: Sequence[str] = (), caption: s
     for axis, name in zip(axes, names, strict=False):
         part = history[history["name"] == name]
         runs = list(dict.fromkeys(part["run"]))
-        arms = {run: _arm_of(run) for run in runs}
+        # A single run needs neither a name nor the colour of an arm: a pre-training is none.
+        arms = {run: _arm_of(run) if history["run"].nunique() > 1 else None for run in runs}
         styles = arm_styles(arm for arm in arms.values() if arm)
         labelled: set[str | None] = set()
         for run in runs:
@@ -129,8 +130,8 @@ def low_label_curves(
     for height, word in ((floor, "floor"), (ceiling, "ceiling")):
         if height is not None:
             axis.axhline(height, color=GREY, linewidth=1, linestyle=(0, (1, 2)))
-            axis.annotate(
-                f"{word} {height:.2f}", (1, height), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8, color=GREY
+            axis.annotate(  # beside the axes, where no curve passes
+                f"{word} {height:.2f}", (1.01, height), xycoords=("axes fraction", "data"), ha="left", va="center", fontsize=8, color=GREY
             )
     axis.set_xscale("log")
     axis.xaxis.set_major_locator(FixedLocator(fractions))
