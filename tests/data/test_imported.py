@@ -8,15 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from lookalikes import micro, stills
-from typer.testing import CliRunner
 
-from loupe.cli import app
 from loupe.config import load
 from loupe.data.clips import onset_and_apex, with_true_motion
 from loupe.data.imported import (
@@ -177,13 +174,11 @@ def test_clips_called_others_have_no_class_but_do_show_something(study):
 
 
 def test_a_tiny_study_of_each_kind_runs_on_look_alikes(study, tmp_path):
+    from loupe.models.baselines.linear import make_majority
     from loupe.training.loso import loso_probabilities
     from loupe.training.mae_face import pretrain as pretrain_mae
     from loupe.training.micro import loso_heads, onset_apex_features
     from loupe.training.micro import pretrain as pretrain_micron
-    from loupe.training.stills import cell_jobs
-    from loupe.models.baselines.linear import make_majority
-    from loupe.training.checkpoint import save_weights
 
     config, out = study
     faces = read_store(out / "stills").split("pretrain")

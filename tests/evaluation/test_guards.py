@@ -7,8 +7,9 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from loupe.data.imagehash import difference_hash, thumbnails
 from loupe.errors import LoupeError
-from loupe.evaluation.duplicates import check_near_duplicates, difference_hash, near_duplicates, thumbnails
+from loupe.evaluation.duplicates import check_near_duplicates, near_duplicates
 from loupe.evaluation.guards import Vault, check_ignores_labels, check_ignores_test, check_pretraining_overlap
 from loupe.evaluation.protocols import Split
 

@@ -1,8 +1,8 @@
-"""Equal and nearly equal pictures in different splits, found by checksum and by a difference hash that is cheap enough for millions.
+"""Equal and nearly equal pictures: a difference hash, and pairs in different splits found by checksum and hash, cheaply enough for millions.
 
-The hash says for 8 x 8 cells of the grey picture whether each is brighter than its neighbour to the right (64 bits). Pairs within MAX_BITS are
-candidates to look at, not proof: small or flat pictures collide. Found: copies re-encoded, resized, or brightened a little. Not found: mirrored
-or newly cropped ones.
+The hash says for 8 x 8 cells of the grey picture whether each is brighter than its neighbour to the right (64 bits), and than the one below (64 more).
+For the import the first half is kept, and pairs within MAX_BITS are candidates to look at, not proof: small or flat pictures collide. Found: copies
+re-encoded, resized, or brightened a little. Not found: mirrored or newly cropped ones. `loupe.evaluation.duplicates` uses both halves and confirms.
 """
 
 from __future__ import annotations
@@ -11,17 +11,52 @@ from collections import defaultdict
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image
 
+from loupe.errors import LoupeError
+
+HASH_SIDE = 8
 MAX_BITS = 3
+_CHUNK = 512
 _BANDS = 4  # 64 bits in 4 bands of 16: hashes at most 3 bits apart agree in one band at least
 _MAX_BAND = 400  # a band shared by more pictures than this is a flat region's, and comparing all pairs would take for ever
 
 
-def difference_hash(pixels: np.ndarray) -> int:
-    """64-bit difference hash of a picture, uint8 (H, W, 3)."""
-    small = np.asarray(Image.fromarray(pixels).convert("L").resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
-    return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")
+def thumbnails(images: NDArray[np.uint8], side: int) -> NDArray[np.float64]:
+    """Grey box-filtered thumbnails (N, side, side) of uint8 images (N, H, W, 3) or (N, H, W), H and W at least `side`."""
+    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        raise LoupeError(f"near-duplicate search takes uint8 images (N, H, W, 3), not {images.dtype} with {images.ndim} dimensions.")
+    height, width = images.shape[1:3]
+    if min(height, width) < side:
+        raise LoupeError(f"images of {width} x {height} px are too small for thumbnails of {side} px; use larger ones.")
+    rows, columns = (np.linspace(0, size, side + 1).astype(int)[:-1] for size in (height, width))
+    areas = np.outer(np.diff(np.append(rows, height)), np.diff(np.append(columns, width)))
+    result = np.empty((len(images), side, side))
+    for start in range(0, len(images), _CHUNK):
+        part = images[start : start + _CHUNK]
+        grey = part.mean(axis=-1) if part.ndim == 4 else part.astype(np.float64)
+        result[start : start + _CHUNK] = np.add.reduceat(np.add.reduceat(grey, rows, axis=1), columns, axis=2) / areas
+    return result
+
+
+def difference_hash(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """128-bit difference hash (N, 2): is a cell brighter than its neighbour to the right, and than the one below (8 x 8 each)."""
+    small = thumbnails(images, HASH_SIDE + 1)
+    right = small[:, :-1, :-1] > small[:, :-1, 1:]
+    below = small[:, :-1, :-1] > small[:, 1:, :-1]
+    return np.stack([_pack(right), _pack(below)], axis=1)
+
+
+def _pack(bits: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    return np.packbits(bits.reshape(len(bits), -1), axis=1).view(">u8").astype(np.uint64)[:, 0]
+
+
+def picture_hash(pixels: NDArray[np.uint8]) -> int:
+    """64-bit hash of one picture of any size, uint8 (H, W, 3): the first half of its `difference_hash`."""
+    side = HASH_SIDE + 1
+    small = Image.fromarray(pixels).convert("L").resize((side, side), Image.Resampling.BOX)  # exact cell borders, so that other sizes agree
+    return int(difference_hash(np.asarray(small)[None])[0, 0])
 
 
 def across_splits(table: pd.DataFrame) -> pd.DataFrame:

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from loupe.data.imagehash import across_splits, difference_hash
+from loupe.data.imagehash import across_splits, picture_hash
 from loupe.data.manifest import check_manifest
 from loupe.data.sources.listing import Count, Listing
 from loupe.data.sources.pictures import load_picture
@@ -157,7 +157,7 @@ def _look(root: Path, path: str, box: object, size: int | None) -> tuple[tuple[s
         return ("", "", 0, 0, str(error)), None
     height, width = pixels.shape[:2]
     small = None if size is None else square(pixels, box, size)
-    return (hashlib.sha256(data).hexdigest(), f"{difference_hash(pixels):016x}", width, height, ""), small
+    return (hashlib.sha256(data).hexdigest(), f"{picture_hash(pixels):016x}", width, height, ""), small
 
 
 def square(pixels: np.ndarray, box: object, size: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from loupe.cli import app
 from loupe.data import importing
 from loupe.data.checking import check_set
-from loupe.data.imagehash import across_splits, difference_hash
+from loupe.data.imagehash import across_splits, picture_hash
 from loupe.data.importing import import_set
 from loupe.data.manifest import read_manifest
 from loupe.data.sources.registry import SOURCES
@@ -158,8 +158,8 @@ def test_banded_search_equals_comparing_all_pairs():
 def test_difference_hash_survives_size_and_brightness_and_tells_pictures_apart():
     picture, other = np.asarray(smooth(5)), np.asarray(smooth(6))
     changed = np.asarray(smooth(5).resize((50, 60))) * 0.8
-    assert bin(difference_hash(picture) ^ difference_hash(changed.astype(np.uint8))).count("1") <= 3
-    assert bin(difference_hash(picture) ^ difference_hash(other)).count("1") > 15
+    assert bin(picture_hash(picture) ^ picture_hash(changed.astype(np.uint8))).count("1") <= 3
+    assert bin(picture_hash(picture) ^ picture_hash(other)).count("1") > 15
 
 
 def smooth(number: int) -> Image.Image:
