@@ -15,7 +15,8 @@ from loupe.bench import Bench, write_parquet
 from loupe.config import Arm, Config
 from loupe.data.augment import brightness_and_contrast, flip_and_shift, to_float
 from loupe.data.store import Store, read_store
-from loupe.data.views import make_view
+from loupe.data.views import Faces, make_view
+from loupe.errors import LoupeError
 from loupe.models.dual_view import DualViewClassifier
 from loupe.training.build import build_classifier
 from loupe.training.device import resolve_device
@@ -32,21 +33,49 @@ class Labelled:
     views: dict[str, np.ndarray]
 
 
-def with_views(store: Store, config: Config, arms: list[Arm]) -> Labelled:
-    """Make each view that `arms` need, once, with the study's seed (a detector's jitter does not depend on the run's seed)."""
+def with_views(folder: Path, config: Config, arms: list[Arm]) -> Labelled:
+    """Read the store in `folder` and make each view that `arms` need, once, with the study's seed (a detector's jitter does not depend on the
+    run's seed). Raises LoupeError where a view needs what is not there.
+
+    Landmarks are taken from `landmarks.npy` beside the store, which holds what a detector found; the manifest's own column is the truth of
+    generated faces, which a view may not see. The second camera's pictures are the neighbouring store `camera`.
+    """
+    store = read_store(folder)
+    images = np.ascontiguousarray(store.images)
     names = {view_name(arm, config) for arm in arms if arm.variant != "single"}
-    views = {
-        name: make_view(
-            name,
-            np.asarray(store.images),
-            store.subjects,
-            jitter=config.view.jitter,
-            nose=config.view.nose,
-            generator=np.random.default_rng([config.data.seed, 77]),
-        )
-        for name in sorted(names)
-    }
-    return Labelled(Store(np.ascontiguousarray(store.images), store.manifest), views)
+    faces = Faces(
+        images,
+        store.subjects,
+        clips=store.manifest["clip"].to_numpy(),
+        frames=store.manifest["frame"].to_numpy(),
+        landmarks=_detected_landmarks(folder / "landmarks.npy"),
+        second=_second_camera(folder.parent / "camera", store) if "camera" in names else None,
+    )
+    views = {}
+    for name in sorted(names):
+        generator = np.random.default_rng([config.data.seed, 77])
+        views[name] = make_view(name, faces, jitter=config.view.jitter, nose=config.view.nose, generator=generator)
+    return Labelled(Store(images, store.manifest), views)
+
+
+def _detected_landmarks(path: Path) -> np.ndarray | None:
+    """(N, 68 or 5, 2) px, or None without the file. Raises LoupeError for a damaged one."""
+    if not path.exists():
+        return None
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise LoupeError(f"{path} cannot be read ({error}): detect the landmarks again, or delete it for the canonical face layout.") from error
+
+
+def _second_camera(folder: Path, store: Store) -> np.ndarray | None:
+    """The second pictures, row by row; None where there are none. Raises LoupeError where they show other people."""
+    if not folder.exists():
+        return None
+    second = read_store(folder)
+    if list(second.subjects) != list(store.subjects):
+        raise LoupeError(f"{folder} holds other people than the labelled faces, row by row: run `dvc repro data`, or choose view=warp.")
+    return np.asarray(second.images)
 
 
 def view_name(arm: Arm, config: Config) -> str:
@@ -156,7 +185,7 @@ def _labelled(folder: Path, config: Config, arm: Arm) -> Labelled:
     key = (folder, "" if arm.variant == "single" else view_name(arm, config))
     if key not in _loaded:
         _loaded.clear()
-        _loaded[key] = with_views(read_store(folder), config, [arm])
+        _loaded[key] = with_views(folder, config, [arm])
     return _loaded[key]
 
 
