@@ -25,6 +25,8 @@ class FacesCounts:
     none_clips: int
     macro_clips: int
     macro_stride: int
+    second_cameras: int  # 0 | 1: every labelled still is also taken from the side (set `camera`)
+    shift_stills: int  # of each test person, with held-out lights, backgrounds, hair and AU prototypes (set `shift`)
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,6 @@ class MicronSchedule:
 class MicroHead:
     steps: int
     lr: float
-    weight_decay: float
 
 
 @dataclass(frozen=True)
@@ -110,10 +111,11 @@ class Folder:
 
 @dataclass(frozen=True)
 class Data:
-    source: str  # generated | folder
+    source: str  # generated | folder | imported
     seed: int
     nuisance: int
     folder: Folder | None
+    imported: str | None = None  # the list that `loupe use` wrote
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,8 @@ class DualViewExperiment:
 @dataclass(frozen=True)
 class MicroExperiment:
     methods: list[str]
-    svm_c: float
+    svm_c: list[float]
+    weight_decays: list[float]  # of Micron-BERT's heads
     flow_grid: int
 
 

@@ -1,4 +1,4 @@
-"""From settings to prepared stores: generated faces, and the labelled faces that the classifiers are fine-tuned on."""
+"""From settings to prepared stores: generated faces, imported sets, and the labelled faces that the classifiers are fine-tuned on."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from loupe.config import Config
+from loupe.data.imported import ImportedSets, generated_part, read_sets, write_imported
 from loupe.data.sources.folder import FolderSource, read_folder
 from loupe.data.store import read_store, write_store
 from loupe.faces.generate import prepare
@@ -14,16 +15,25 @@ from loupe.faces.plan import StudySetPlan
 
 
 def study_plan(config: Config) -> StudySetPlan:
-    """The generator's plan of the active scale."""
-    return StudySetPlan(seed=config.data.seed, size=config.scale.image.size, nuisance=config.data.nuisance, **vars(config.scale.faces))
+    """The generator's plan of the active scale. Imported faces have no second camera and no shift, so neither is drawn beside them."""
+    counts = dict(vars(config.scale.faces))
+    if config.data.source == "folder":
+        counts |= {"second_cameras": 0, "shift_stills": 0}
+    return StudySetPlan(seed=config.data.seed, size=config.scale.image.size, nuisance=config.data.nuisance, **counts)
 
 
 def prepare_study(config: Config, out: Path, scratch: Path, root: Path) -> None:
     """Write the sets `stills`, `clips`, `micro`, `macro` and `labelled` into `out`; people drawn before a kill are taken from `scratch`.
 
-    `labelled` is the train, val and test part of the generated stills, or the folder that the settings name (relative to `root`).
+    `labelled` is the train, val and test part of the generated stills, or the folder that the settings name (relative to `root`). Of generated
+    stills the scale may ask for two more sets: `camera`, whose image i shows labelled still i from the side, and `shift` (held-out looks).
+    Imported sets take the place of generated ones (loupe.data.imported).
     """
-    prepare(study_plan(config), out, scratch, config.scale.workers, cache_dir=root / "data" / "scratch" / "assets")
+    imported = read_sets(root / config.data.imported) if config.data.source == "imported" else ImportedSets()
+    prepare(generated_part(study_plan(config), imported), out, scratch, config.scale.workers, cache_dir=root / "data" / "scratch" / "assets")
+    write_imported(imported, out, config.scale.image.size, config.data.seed)
+    if imported.expression:
+        return
     if config.data.source == "folder":
         folder = config.data.folder
         source = FolderSource(

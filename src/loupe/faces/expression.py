@@ -111,21 +111,57 @@ _OTHER: dict[str, dict[str, tuple[float, float]]] = {
     "sceptic": {"AU2S": (0.75, 1), "AU4O": (0.4, 0.7), "AU14": (0, 0.4)},
     "sleepy": {"AU43": (0.6, 1)},
 }
+# Held out: combinations of the FACS investigators' guide that occur in the set `shift` and nowhere else.
+SHIFT_PROTOTYPES: dict[str, tuple[dict[str, tuple[float, float]], ...]] = {
+    "Anger": (
+        {"AU4": (0.75, 1), "AU5": (0.3, 0.7), "AU7": (0.4, 0.8), "AU10": (0.5, 0.9), "AU25": (0.4, 0.8)},
+        {"AU4": (0.75, 1), "AU5": (0.2, 0.6), "AU7": (0.4, 0.8), "AU17": (0.5, 1), "AU24": (0.5, 1)},
+    ),
+    "Disgust": (
+        {"AU9": (0.7, 1), "AU16": (0.5, 0.9), "AU25": (0.3, 0.7), "AU26": (0.1, 0.3)},
+        {"AU10": (0.7, 1), "AU16": (0.5, 0.9), "AU25": (0.3, 0.7)},
+    ),
+    "Fear": (
+        {"AU1": (0.75, 1), "AU2": (0.4, 0.7), "AU4": (0.2, 0.4), "AU5": (0.7, 1), "AU25": (0.3, 0.7)},
+        {"AU5": (0.8, 1), "AU20": (0.7, 1), "AU26": (0.2, 0.4)},
+    ),
+    "Happiness": (
+        {"AU12": (0.65, 1), "AU7": (0.4, 0.8), "AU25": (0.3, 0.7)},
+        {"AU12": (0.65, 1), "AU1": (0.3, 0.6), "AU2": (0.3, 0.6), "AU25": (0.3, 0.7)},
+    ),
+    "Sadness": (
+        {"AU6": (0.4, 0.8), "AU15": (0.7, 1)},
+        {"AU1": (0.7, 1), "AU4": (0.3, 0.5), "AU17": (0.6, 1)},
+    ),
+    "Surprise": (
+        {"AU1": (0.7, 1), "AU2": (0.7, 1), "AU26": (0.4, 0.9)},
+        {"AU5": (0.7, 1), "AU26": (0.5, 1)},
+    ),
+    "Other": (
+        {"AU19": (0.5, 0.9)},
+        {"AU14": (0.7, 1), "AU24": (0.6, 1)},
+        {"AU16": (0.7, 1), "AU25": (0.4, 0.8)},
+    ),
+}
 _MIXTURES = (("Happiness", "Surprise"), ("Sadness", "Anger"), ("Happiness", "Disgust"), ("Sadness", "Happiness"), ("Fear", "Disgust"))
 
 
-def draw_expression(label: str, intensity: float, rng: np.random.Generator, lean: float = 0.0) -> tuple[np.ndarray, str]:
+def draw_expression(
+    label: str, intensity: float, rng: np.random.Generator, lean: float = 0.0, shifted: bool = False
+) -> tuple[np.ndarray, str]:
     """AU vector (len(AU_NAMES),) of a class at an intensity 0..1, and the name of the prototype drawn.
 
-    `lean` is the person's lasting left-right asymmetry (about a tenth), to which a little is added each time.
+    `lean` is the person's lasting left-right asymmetry (about a tenth), to which a little is added each time. `shifted` draws from the
+    held-out SHIFT_PROTOTYPES (a resting face has none: Neutral stays what it is).
     """
     if label == "Neutral":
         au, name = resting(rng), "neutral"
-    elif label == "Other":
+    elif label == "Other" and not shifted:
         au, name = _draw_other(rng)
     else:
-        kind = int(rng.integers(len(PROTOTYPES[label])))
-        au, name = _draw_prototype(label, kind, rng), f"{label.lower()}-{kind}"
+        table = SHIFT_PROTOTYPES if shifted else PROTOTYPES
+        kind = int(rng.integers(len(table[label])))
+        au, name = _draw_prototype(table[label][kind], rng), f"{'shift-' * shifted}{label.lower()}-{kind}"
     if label != "Neutral":
         au = au * intensity
     return asymmetric(au, lean + rng.normal(0, 0.06)), name
@@ -144,8 +180,8 @@ def resting(rng: np.random.Generator) -> np.ndarray:
     )
 
 
-def _draw_prototype(label, kind, rng) -> np.ndarray:
-    return au_vector({unit: rng.uniform(*bounds) for unit, bounds in PROTOTYPES[label][kind].items()})
+def _draw_prototype(prototype, rng) -> np.ndarray:
+    return au_vector({unit: rng.uniform(*bounds) for unit, bounds in prototype.items()})
 
 
 def _draw_other(rng) -> tuple[np.ndarray, str]:
@@ -153,7 +189,7 @@ def _draw_other(rng) -> tuple[np.ndarray, str]:
     name = names[rng.integers(len(names))]
     if name == "mixture":
         pair = _MIXTURES[rng.integers(len(_MIXTURES))]
-        parts = [_draw_prototype(label, int(rng.integers(len(PROTOTYPES[label]))), rng) for label in pair]
+        parts = [_draw_prototype(PROTOTYPES[label][int(rng.integers(len(PROTOTYPES[label])))], rng) for label in pair]
         return 0.55 * parts[0] + 0.55 * parts[1], "mixture"
     side, other = ("L", "R") if rng.random() < 0.5 else ("R", "L")
     return au_vector({unit.replace("S", side).replace("O", other): rng.uniform(*bounds) for unit, bounds in _OTHER[name].items()}), name

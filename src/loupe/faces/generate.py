@@ -38,12 +38,14 @@ __all__ = [
     "render_still",
 ]
 
+SETS = ("stills", "camera", "shift", "clips", "micro", "macro")
+TRUTHS = {"motion": np.float32, "parts": np.uint8, "expression_flow": np.float32, "head_flow": np.float32}  # stored a micro clip
 # Manifest columns with what stands in a row that has no such thing.
 COLUMNS = {
     "sample": -1, "set": "", "split": "", "subject": "", "clip": "", "frame": -1, "fps": float("nan"), "onset": -1, "apex": -1, "offset": -1,
-    "role": "", "label": -1, "label_name": "", "au": (), "intensity": float("nan"), "yaw": float("nan"), "pitch": float("nan"),
+    "role": "", "label": -1, "label_name": "", "prototype": "", "au": (), "intensity": float("nan"), "yaw": float("nan"), "pitch": float("nan"),
     "roll": float("nan"), "light": "", "background": "", "occlusion": "", "landmarks": (), "age": float("nan"), "sex": float("nan"),
-    "tone": float("nan"), "source": "",
+    "tone": float("nan"), "hair": "", "beard": float("nan"), "source": "",
 }  # fmt: skip
 _studio: Studio | None = None
 
@@ -66,8 +68,10 @@ def prepare(plan: StudySetPlan, out: Path, scratch: Path, workers: int, cache_di
         for _ in track(_draw(missing, plan, scratch, workers, Path(cache_dir)), "faces", total=len(missing)):
             pass
         counts = {}
-        for name in ("stills", "clips", "micro", "macro"):
-            counts[name] = _assemble([job for job in listed if job.set == name], plan, scratch, out / name)
+        for name in SETS:
+            chosen = [job for job in listed if job.set == name or (name == "camera" and job.cameras == 2)]
+            if chosen or name not in ("camera", "shift"):
+                counts[name] = _assemble(chosen, plan, scratch, out / name)
     except OSError as error:
         raise _explain(error, error.filename or scratch) from error
     return counts
@@ -87,7 +91,7 @@ def _path(scratch: Path, job: Job, plan: StudySetPlan) -> Path:
         generator_version(),
         plan.seed,
         plan.size,
-        plan.nuisance if job.set != "stills" else 0,
+        plan.nuisance if job.set not in ("stills", "shift") else 0,
         plan.macro_stride if job.set == "macro" else 0,
         asdict(job),
     ]
@@ -99,8 +103,8 @@ def _read(path: Path) -> Rendered | None:
     """A finished job, or None if it is absent or not whole."""
     try:
         with np.load(path, allow_pickle=False) as stored:
-            rows, clips = json.loads(str(stored["rows"])), json.loads(str(stored["clips"]))
-            return Rendered(stored["images"], rows, clips, stored["motion"], stored["parts"])
+            rows, clips, side_rows = (json.loads(str(stored[name])) for name in ("rows", "clips", "side_rows"))
+            return Rendered(stored["images"], rows, clips, {name: stored[name] for name in TRUTHS}, stored["side_images"], side_rows)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
@@ -110,11 +114,10 @@ def _read(path: Path) -> Rendered | None:
 
 def _write(path: Path, done: Rendered) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = json.dumps(done.rows, default=lambda value: np.asarray(value).tolist())
+    rows, side_rows = (np.array(json.dumps(rows, default=lambda value: np.asarray(value).tolist())) for rows in (done.rows, done.side_rows))
+    arrays = {"images": done.images, "rows": rows, "clips": np.array(json.dumps(done.clips)), **done.truths}
     with _replacing(path) as file:
-        np.savez(
-            file, images=done.images, rows=np.array(rows), clips=np.array(json.dumps(done.clips)), motion=done.motion, parts=done.parts
-        )
+        np.savez(file, **arrays, side_images=done.side_images, side_rows=side_rows)
 
 
 class _replacing:
@@ -192,20 +195,21 @@ def _assemble(listed: list[Job], plan: StudySetPlan, scratch: Path, folder: Path
     """Gather the finished jobs of one set into its store and manifest; returns the number of images."""
     folder.mkdir(parents=True, exist_ok=True)
     done = [_read(_path(scratch, job, plan)) for job in listed]
-    shape = (sum(len(part.images) for part in done), plan.size, plan.size, 3)
+    taken = [(part.side_images, part.side_rows) if folder.name == "camera" else (part.images, part.rows) for part in done]
+    shape = (sum(len(images) for images, _ in taken), plan.size, plan.size, 3)
     with _replacing(folder / "images.npy") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for part in done:
-            file.write(np.ascontiguousarray(part.images).tobytes())
-    rows = [row for part in done for row in part.rows]
+        for images, _ in taken:
+            file.write(np.ascontiguousarray(images).tobytes())
+    rows = [row for _, part in taken for row in part]
     with _replacing(folder / "manifest.parquet") as file:
         _manifest(rows).to_parquet(file, index=False)
     if folder.name == "micro":
         clips = [clip for part in done for clip in part.clips]
         order = np.argsort(clips, kind="stable")
-        for name, dtype in (("motion", np.float32), ("parts", np.uint8)):
-            values = [getattr(part, name) for part in done]
-            stacked = np.concatenate(values)[order] if clips else np.zeros((0, plan.size, plan.size), dtype)
+        for name, dtype in TRUTHS.items():
+            empty = (0, plan.size, plan.size) + (2,) * name.endswith("flow")
+            stacked = np.concatenate([part.truths[name] for part in done])[order] if clips else np.zeros(empty, dtype)
             with _replacing(folder / f"{name}.npy") as file:
                 np.save(file, stacked.astype(dtype))
     return shape[0]

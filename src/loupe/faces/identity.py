@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,7 +35,9 @@ _OPPOSITES = (
     ("-compress", "-uncompress"),
 )
 _FACE_FORMS = ("diamond", "oval", "rectangular", "round", "square", "triangular", "invertedtriangular")
-_HAIR_THICKNESS = {"bald": (0, 0), "buzz": (0.012, 0.02), "short": (0.05, 0.10), "medium": (0.09, 0.16), "long": (0.07, 0.11)}
+_HAIR_THICKNESS = {"bald": (0, 0), "buzz": (0.012, 0.02), "short": (0.05, 0.10), "medium": (0.09, 0.16), "long": (0.07, 0.11)} | {
+    "bangs": (0.07, 0.12), "afro": (0.26, 0.42), "parted": (0.10, 0.16)
+}  # fmt: skip
 _WRINKLES_BY_AGE = np.array((0.7, 0.6, 0.2, 0.7, 0.55, 0.5, 0.2, 0.7))
 _WRINKLES_ALWAYS = np.array((0, 0, 0, 0, 0.10, 0, 0, 0.06))
 
@@ -65,8 +67,8 @@ class Identity:
     beard: float
 
 
-def make_identity(head: dict[str, np.ndarray], rng: np.random.Generator) -> Identity:
-    """Draw a person. `head` are the baked arrays of `assets.load`."""
+def make_identity(head: dict[str, np.ndarray], rng: np.random.Generator, style: str | None = None) -> Identity:
+    """Draw a person. `head` are the baked arrays of `assets.load`; `style` replaces the haircut of this person, and nothing else."""
     male = int(rng.integers(2))
     sex = float(np.clip(male + (1 - 2 * male) * abs(rng.normal(0, 0.12)), 0, 1))
     age = float(rng.uniform(0, 1) ** 1.3)
@@ -74,6 +76,8 @@ def make_identity(head: dict[str, np.ndarray], rng: np.random.Generator) -> Iden
     ancestry = rng.dirichlet((0.15 + 1.6 * (tone / 7) ** 1.5, 0.5, 0.15 + 1.6 * (1 - tone / 7)))
     offsets = _shape(head, rng, sex, age, ancestry)
     looks = draw_looks(rng, sex, age, tone)
+    if style is not None:
+        looks = replace(looks, style=style)
     n_head = int(head["n_head"])
     vertices = head["vertices"].copy()
     vertices[:n_head] += offsets[:n_head]
@@ -171,7 +175,7 @@ def _grow_hair(head, vertices, offsets, looks: Looks, rng) -> None:
         member[np.unique(triangles[material == SKIN])] = True
         ear = (np.abs(position[:, 0]) > 0.70) & (position[:, 1] < 7.36) & (position[:, 1] > 6.75) & (position[:, 2] > -0.25)
         cover = smoothstep(-0.02, 0.12, scalp_field(position, looks)) * member * ~ear
-        rough = np.sin(position @ waves.T + phases).mean(1) * 0.7
+        rough = np.sin(position @ waves.T * (3 if looks.style == "afro" else 1) + phases).mean(1) * (0.25 if looks.style == "afro" else 0.7)
         crown = 0.7 + 0.7 * np.clip((position[:, 1] - 7.6) / 0.8, 0, 1)
         vertices[:n_head] += normals[:n_head] * (cover * thickness * (1 + rough) * crown)[:, None]
     length = float(rng.uniform(4.9, 6.5))

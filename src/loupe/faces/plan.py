@@ -20,11 +20,16 @@ ROLES = ("pretrain", "train", "val", "test", "clip", "micro")
 MICRO_SHARES = (0.56, 0.25, 0.19)
 FRAMES_PER_CLIP = 6  # frames kept of each unlabelled clip, all within a quarter of a second
 LARGEST = 10_000_000
+NOT_THE_SET = ("sheets.py",)  # pictures about the set
 
 
 @dataclass(frozen=True)
 class StudySetPlan:
-    """Counts of a study set. `size` px; `nuisance` dial of the clips 0/1/2; every `macro_stride`-th frame of a macro clip is kept."""
+    """Counts of a study set. `size` px; `nuisance` dial of the clips 0/1/2; every `macro_stride`-th frame of a macro clip is kept.
+
+    With `second_cameras` 1, every labelled still is also taken by a second camera at the same instant (set `camera`). `shift_stills` of each
+    test person have held-out lights, backgrounds, hair and AU prototypes (set `shift`).
+    """
 
     seed: int
     size: int
@@ -41,6 +46,8 @@ class StudySetPlan:
     macro_clips: int
     macro_stride: int
     nuisance: int = 1
+    second_cameras: int = 0
+    shift_stills: int = 0
 
     def check(self) -> None:
         """Raise LoupeError naming the first count that makes no sense."""
@@ -62,6 +69,10 @@ class StudySetPlan:
             raise LoupeError(
                 f"The key nuisance of the study set is {self.nuisance}, but the dial has the positions 0, 1 and 2; choose one of them."
             )
+        if self.second_cameras > 1:
+            raise LoupeError(
+                f"The key second_cameras of the study set is {self.second_cameras}, but there is one second camera or none; choose 0 or 1."
+            )
         if self.macro_stride < 1:
             raise LoupeError("The key macro_stride of the study set is 0, but at least every frame can be kept (1); choose 1 or more.")
         if self.micro_clips + self.none_clips > 0 and self.micro_subjects == 0:
@@ -79,20 +90,26 @@ class StudySetPlan:
 
     def images(self) -> int:
         """Images of the set, macro frames counted at their longest."""
-        people = self.pretrain_subjects + self.train_subjects + self.val_subjects + self.test_subjects
+        labelled = self.train_subjects + self.val_subjects + self.test_subjects
+        people = self.pretrain_subjects + labelled * (1 + self.second_cameras)
         clips = self.clip_subjects * self.frames_per_clip_subject + 5 * (self.micro_clips + self.none_clips)
+        clips += self.test_subjects * self.shift_stills
         return people * self.stills_per_subject + clips + self.macro_clips * (180 // max(1, self.macro_stride) + 1)
 
 
 @dataclass(frozen=True)
 class Job:
-    """All images of one person in one set. `items` says what: class names, emotions (or "none"), lists of classes, or frame counts."""
+    """All images of one person in one set. `items` says what: class names, emotions (or "none"), lists of classes, or frame counts.
+
+    With `cameras` 2 a still is taken a second time from the side, for the set `camera`.
+    """
 
     set: str
     split: str
     role: str
     number: int
     items: tuple
+    cameras: int = 1
 
     @property
     def subject(self) -> str:
@@ -109,8 +126,9 @@ def jobs(plan: StudySetPlan) -> list[Job]:
     listed = []
     people = {"pretrain": plan.pretrain_subjects, "train": plan.train_subjects, "val": plan.val_subjects, "test": plan.test_subjects}
     for role, count in people.items():
-        items = tuple(STILL_CLASSES[i % len(STILL_CLASSES)] for i in range(plan.stills_per_subject))
-        listed += [Job("stills", role, role, n, items) for n in range(count) if items]
+        cameras = 1 + plan.second_cameras * (role != "pretrain")
+        listed += [Job("stills", role, role, n, items, cameras) for n in range(count) if (items := _classes(plan.stills_per_subject))]
+    listed += [Job("shift", "test", "test", n, items) for n in range(plan.test_subjects) if (items := _classes(plan.shift_stills))]
     for n in range(plan.clip_subjects):
         whole, rest = divmod(plan.frames_per_clip_subject, FRAMES_PER_CLIP)
         items = (FRAMES_PER_CLIP,) * whole + ((rest,) if rest else ())
@@ -122,6 +140,11 @@ def jobs(plan: StudySetPlan) -> list[Job]:
         if items:
             listed.append(Job("micro", "loso", "micro", n, items))
     return listed + _macro_jobs(plan)
+
+
+def _classes(count: int) -> tuple[str, ...]:
+    """Classes of a person's stills, in turn."""
+    return tuple(STILL_CLASSES[i % len(STILL_CLASSES)] for i in range(count))
 
 
 def micro_emotions(plan: StudySetPlan) -> list[str]:
@@ -167,9 +190,9 @@ def _macro_jobs(plan: StudySetPlan) -> list[Job]:
 
 @lru_cache(maxsize=1)
 def generator_version() -> str:
-    """Short hash over the generator's sources and its head data; a change of either is a new study set."""
+    """Short hash over the generator's sources (sub-packages are no part of it) and its head data; a change of either is a new study set."""
     digest = hashlib.sha256(ASSET_SHA256.encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        if path.name != "sheets.py":  # pictures about the set, not the set
+        if path.name not in NOT_THE_SET:
             digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:12]

@@ -128,6 +128,9 @@ class Renderer:
         camera = posed - (start @ (centre - pivot) + pivot)
         crop = (eyes[1] - person.mouth_centre[1]) / (MOUTH_HEIGHT - EYE_HEIGHT) / view.zoom  # dm across the image
         camera[:, :2] += motion.translation.astype(np.float32) * crop * follow
+        if view.orbit:
+            walk = rotation(view.orbit, 0, 0)
+            camera, turn = camera @ walk.T, walk @ turn
         inverse = 1 / (view.distance - camera[:, 2])
         scale = view.distance * self.pixels / crop * inverse
         x = camera[:, 0] * scale + self.pixels * (0.5 + view.shift[0])
@@ -154,6 +157,7 @@ class Renderer:
         """Linear image (size, size, 3) float32 and the projection it was drawn from."""
         vertices = self.expressive(person, au, view.gaze)
         projection = self.project(person, vertices, view, motion)
+        light = light.turned(rotation(view.orbit, 0, 0))
         triangles, material = self.head["triangles"], self.head["material"]
         vertex_normals(projection.camera, triangles, self.normals)
         self.buffers.draw(
@@ -200,11 +204,24 @@ class Renderer:
 
     def motion_field(self, person: Identity, au_from: np.ndarray, au_to: np.ndarray, view: View) -> np.ndarray:
         """Magnitude in px (size, size) of the motion due to the expression alone, drawn where the surface is in the first frame."""
-        first = self.project(person, self.expressive(person, au_from, view.gaze), view)
-        last = self.project(person, self.expressive(person, au_to, view.gaze), view)
+        return self.motion_fields(person, au_from, au_to, view, STILL, STILL)[0]
+
+    def motion_fields(
+        self, person: Identity, au_from: np.ndarray, au_to: np.ndarray, view: View, head_from: Motion, head_to: Motion
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What moves between two frames: magnitude (size, size) and flow (size, size, 2) of the expression alone, flow of the head alone.
+
+        Flows are (u, v) in px, u to the right and v down, drawn where the surface is with the first expression and an unmoved head.
+        The head's flow is that of the first expression carried by the head from `head_from` to `head_to`.
+        """
+        start, end = self.expressive(person, au_from, view.gaze), self.expressive(person, au_to, view.gaze)
+        first = self.project(person, start, view)
+        expression = self.project(person, end, view).screen(self.size) - first.screen(self.size)
+        head = self.project(person, start, view, head_to).screen(self.size) - self.project(person, start, view, head_from).screen(self.size)
         self._draw_small(person, first)
-        moved = np.linalg.norm(last.screen(self.size) - first.screen(self.size), axis=1)
-        return self.small.interpolate(moved.astype(np.float32), self.head["triangles"])
+        triangles = self.head["triangles"]
+        magnitude = self.small.interpolate(np.linalg.norm(expression, axis=1).astype(np.float32), triangles)
+        return magnitude, self.small.interpolate(expression, triangles), self.small.interpolate(head, triangles)
 
     def parts(self, person: Identity, au: np.ndarray, view: View) -> np.ndarray:
         """Part mask (size, size) uint8, values as in PARTS; hair, neck and clothes count as background."""

@@ -9,7 +9,11 @@ from PIL import Image, ImageDraw, ImageFilter
 
 LIGHTS = ("soft", "side", "top", "front", "rim", "dim")
 BACKGROUNDS = ("plain", "gradient", "room", "bokeh", "foliage", "clutter")
+# Held out: they occur in the set `shift` and nowhere else.
+SHIFT_LIGHTS = ("below", "split", "neon")
+SHIFT_BACKGROUNDS = ("bricks", "sky", "stripes")
 OCCLUSIONS = ("none", "glasses", "sunglasses", "mask", "hand", "block", "edge")
+WORN = ("none", "glasses", "sunglasses", "mask")
 # Azimuth and elevation (degrees, low and high), key strength, ambient strength; azimuths marked by a sign are drawn on either side.
 _LIGHTS = {
     "soft": ((-50, 50), (20, 45), 0.80, 0.52, False),
@@ -36,10 +40,20 @@ class Light:
         ambient[:2] *= gain
         return replace(self, lights=lights, ambient=ambient)
 
+    def turned(self, turn: np.ndarray) -> Light:
+        """The same lamps as a camera sees them into whose axes the rotation `turn` (3, 3) leads."""
+        lights, ambient = self.lights.copy(), self.ambient.copy()
+        lights[:, :3] = lights[:, :3] @ turn.T
+        ambient[2] = turn @ ambient[2]
+        return replace(self, lights=lights, ambient=ambient)
+
 
 @dataclass(frozen=True)
 class View:
-    """Head pose in radians, gaze, and the camera: distance (dm), zoom and shift as an aligner's residual error (shares of the image)."""
+    """Head pose in radians, gaze, and the camera: distance (dm), zoom and shift as an aligner's residual error (shares of the image).
+
+    `orbit` (radians) walks the camera round the scene about the vertical axis: everything, lamps included, is seen turned by it.
+    """
 
     yaw: float = 0.0
     pitch: float = 0.0
@@ -48,6 +62,7 @@ class View:
     distance: float = 11.0
     zoom: float = 1.0
     shift: tuple[float, float] = (0.0, 0.0)
+    orbit: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -76,9 +91,29 @@ def draw_light(rng: np.random.Generator, probabilities: tuple[float, ...] = (0.3
     return Light(kind, lights.astype(np.float32), ambient.astype(np.float32))
 
 
-def draw_background(rng: np.random.Generator, size: int) -> tuple[np.ndarray, str]:
-    """Linear background (size, size, 3) float32 and its kind."""
-    kind = BACKGROUNDS[rng.integers(len(BACKGROUNDS))]
+def draw_shift_light(rng: np.random.Generator) -> Light:
+    """Draw one of SHIFT_LIGHTS: a warm lamp below the face, two equal lamps at the sides, or two of different colours."""
+    kind = SHIFT_LIGHTS[rng.integers(len(SHIFT_LIGHTS))]
+    side = rng.choice((-1, 1))
+    if kind == "below":
+        angles, colours, sky = ((rng.uniform(-40, 40), rng.uniform(-65, -30)), (180, 60)), ((1.0, 0.72, 0.45), (0.05, 0.05, 0.08)), 0.22
+    elif kind == "split":
+        colours, sky = ((0.85, 0.85, 0.85), (0.75, 0.75, 0.75)), 0.12
+        angles = ((side * rng.uniform(70, 95), rng.uniform(0, 20)), (-side * rng.uniform(70, 95), rng.uniform(0, 20)))
+    else:
+        colours, sky = ((1.0, 0.25, 0.75), (0.15, 0.65, 0.95)), 0.20
+        angles = ((side * rng.uniform(25, 65), rng.uniform(0, 30)), (-side * rng.uniform(25, 65), rng.uniform(0, 30)))
+    lights = []
+    for (azimuth, elevation), colour in zip(np.radians(angles), colours, strict=True):
+        direction = (np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation))
+        lights.append(np.r_[direction, np.array(colour) * rng.uniform(0.85, 1.15)])
+    ambient = np.stack([np.full(3, sky), np.full(3, 0.6 * sky), (0, 1, 0)])
+    return Light(kind, np.stack(lights).astype(np.float32), ambient.astype(np.float32))
+
+
+def draw_background(rng: np.random.Generator, size: int, kinds: tuple[str, ...] = BACKGROUNDS) -> tuple[np.ndarray, str]:
+    """Linear background (size, size, 3) float32 and its kind, one of `kinds`."""
+    kind = kinds[rng.integers(len(kinds))]
     work = 96
     y, x = np.mgrid[0:work, 0:work] / work
     first, last = _wall_colour(rng), _wall_colour(rng)
@@ -101,11 +136,25 @@ def draw_background(rng: np.random.Generator, size: int) -> tuple[np.ndarray, st
             box = (left, top, left + rng.uniform(0.04, 0.5) * work, top + rng.uniform(0.04, 0.5) * work)
             (pen.rectangle if rng.random() < 0.65 else pen.ellipse)(box, fill=tuple(int(v) for v in _wall_colour(rng) ** 0.45 * 255))
         picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 3)))
+    elif kind == "bricks":
+        _draw_bricks(pen, work, rng)
+        picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.2)))
+    elif kind == "stripes":
+        pitch, slope = rng.uniform(4, 14), rng.uniform(-0.8, 0.8)
+        colour = tuple(int(v) for v in _wall_colour(rng) ** 0.45 * 255)
+        for left in np.arange(-work, 2 * work, 2 * pitch):
+            pen.polygon([(left, 0), (left + pitch, 0), (left + pitch + slope * work, work), (left + slope * work, work)], fill=colour)
+        picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.5)))
     image = (np.asarray(picture.resize((size, size), Image.BICUBIC), np.float32) / 255) ** 2.2
     if kind == "foliage":
         leaves = sum(_cells(rng, n, size) / n**0.5 for n in (6, 14, 30))
         green = np.array((0.16, 0.26, 0.08)) * rng.uniform(0.6, 1.6, 3)
         image = np.clip(green * np.exp(0.9 * leaves[..., None]), 0, 1.2)
+    elif kind == "sky":
+        clouds = np.clip(sum(_cells(rng, n, size) / n**0.6 for n in (3, 7, 15)) * 0.9, 0, 1)[..., None]
+        height = np.linspace(0, 1, size)[:, None, None]
+        image = np.array((0.12, 0.28, 0.75)) * (1 - height) + np.array((0.50, 0.62, 0.80)) * height
+        image = image * (1 - 0.8 * clouds) + 0.8 * clouds * 0.85
     return np.ascontiguousarray(image * rng.uniform(0.5, 1.1), np.float32), kind
 
 
@@ -133,6 +182,17 @@ def _draw_room(pen, size, rng) -> None:
         if rng.random() < 0.5:
             pen.rectangle((place, shelf - tall, place + wide, shelf), fill=tuple(int(v) for v in _wall_colour(rng) ** 0.45 * 255))
         place += wide + rng.uniform(0, 4)
+
+
+def _draw_bricks(pen, size, rng) -> None:
+    """A brick wall in running bond."""
+    height, mortar = rng.uniform(5, 9), tuple(int(v) for v in rng.uniform(130, 210) + np.array((0, -4, -10)))
+    pen.rectangle((0, 0, size, size), fill=mortar)
+    width, base = 2.3 * height, np.array((rng.uniform(110, 190), rng.uniform(50, 95), rng.uniform(35, 75)))
+    for course, top in enumerate(np.arange(-height, size, height)):
+        for left in np.arange(-width * (1 + 0.5 * (course % 2)), size, width):
+            colour = tuple(int(v) for v in np.clip(base * rng.uniform(0.75, 1.2), 0, 255))
+            pen.rectangle((left, top, left + width - 1.3, top + height - 1.3), fill=colour)
 
 
 def _cells(rng, count, size) -> np.ndarray:

@@ -26,6 +26,7 @@ HAIR_COLOURS = (
 IRIS_COLOURS = np.array([[58, 34, 18], [82, 50, 26], [110, 76, 36], [96, 108, 70], [96, 124, 140], [70, 104, 140], [120, 130, 132]]) / 255
 GREY_HAIR = 6
 HAIR_STYLES = ("bald", "buzz", "short", "medium", "long")
+SHIFT_HAIR_STYLES = ("bangs", "afro", "parted")  # held out: worn in the set `shift` and nowhere else
 
 
 def linear(colour) -> np.ndarray:
@@ -186,5 +187,10 @@ def _hair(fields, looks, rng):
 def scalp_field(position, looks: Looks):
     """Signed height above the personal hairline, fringe included; positive where hair grows or falls. Template positions (..., 3)."""
     depth, centre, width = looks.fringe
+    if looks.style == "parted":  # two curtains of hair fall from a parting
+        side, front = np.abs(position[..., 0] - 0.4 * centre), np.clip((position[..., 2] - 0.2) / 0.3, 0, 1)
+        return hairline(position, looks.recede) + (0.10 + 0.75 * np.clip(side - 0.06, 0, 0.75) ** 1.2) * front
+    if looks.style == "bangs":  # a full straight fringe
+        return hairline(position, looks.recede) + 0.36 * np.clip((position[..., 2] - 0.2) / 0.3, 0, 1)
     lock = depth * np.exp(-(((position[..., 0] - centre) / width) ** 2)) * np.clip((position[..., 2] - 0.2) / 0.3, 0, 1)
     return hairline(position, looks.recede) + lock

@@ -5,7 +5,7 @@ Every image is a pure function of (seed, role, subject number, sample or clip, f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,23 @@ from loupe.faces.identity import Identity, make_identity
 from loupe.faces.motion import EMOTIONS, MICRO_CLASSES, ClipScript, macro_script, micro_script
 from loupe.faces.plan import ROLES, Job, subject_name
 from loupe.faces.render import Renderer
-from loupe.faces.scene import Light, Occluder, View, draw_background, draw_light, draw_occluder
+from loupe.faces.scene import (
+    BACKGROUNDS,
+    SHIFT_BACKGROUNDS,
+    WORN,
+    Light,
+    Occluder,
+    View,
+    draw_background,
+    draw_light,
+    draw_occluder,
+    draw_shift_light,
+)
 from loupe.faces.sensor import Camera, draw_clip_camera, draw_still_camera, expose
+from loupe.faces.skin import SHIFT_HAIR_STYLES
 
-_IDENTITY, _STILL, _CLIP, _FRAME = range(4)  # streams of random numbers of a person
+_IDENTITY, _STILL, _CLIP, _FRAME, _SIDE, _SHIFT = range(6)  # streams of random numbers of a person
+SIDE_DEGREES, SIDE_LIMIT = (20, 40), 55  # how far the second camera stands to the side, and the largest yaw it may see
 ROLE_NAMES = ("onset", "rise", "apex", "fall", "offset")
 CLASS_OF_EMOTION = {emotion: label for label, emotions in EMOTIONS.items() for emotion, _ in emotions}
 
@@ -51,13 +64,33 @@ class ClipScene:
 
 @dataclass
 class Rendered:
-    """Images (N, S, S, 3) uint8 with one manifest row each; for micro clips also a motion field and part mask a clip."""
+    """Images (N, S, S, 3) uint8 with one manifest row each, and the second camera's, if any, likewise.
+
+    For micro clips `truths` holds, one a clip: motion (S, S), parts (S, S), expression_flow and head_flow (S, S, 2).
+    """
 
     images: np.ndarray
     rows: list[dict]
     clips: list[str]
-    motion: np.ndarray
-    parts: np.ndarray
+    truths: dict[str, np.ndarray]
+    side_images: np.ndarray
+    side_rows: list[dict]
+
+
+@dataclass(frozen=True)
+class StillScene:
+    """What stands before the cameras when a still is taken."""
+
+    who: Identity
+    au: np.ndarray
+    prototype: str
+    intensity: float
+    view: View
+    light: Light
+    background: np.ndarray
+    background_kind: str
+    occluder: Occluder
+    camera: Camera
 
 
 def _stream(seed: int, role: str, number: int, *keys: int) -> np.random.Generator:
@@ -67,21 +100,22 @@ def _stream(seed: int, role: str, number: int, *keys: int) -> np.random.Generato
 _people: dict = {}
 
 
-def person(studio: Studio, seed: int, role: str, number: int) -> Identity:
-    """The person (seed, role, number); the last one drawn is remembered."""
-    key = (id(studio.head), seed, role, number)
+def person(studio: Studio, seed: int, role: str, number: int, shifted: bool = False) -> Identity:
+    """The person (seed, role, number), if `shifted` with a held-out haircut; the last one drawn is remembered."""
+    key = (id(studio.head), seed, role, number, shifted)
     if key not in _people:
         _people.clear()
-        _people[key] = make_identity(studio.head, _stream(seed, role, number, _IDENTITY))
+        style = SHIFT_HAIR_STYLES[_stream(seed, role, number, _SHIFT).integers(len(SHIFT_HAIR_STYLES))] if shifted else None
+        _people[key] = make_identity(studio.head, _stream(seed, role, number, _IDENTITY), style)
     return _people[key]
 
 
-def render_still(studio: Studio, seed: int, role: str, number: int, sample: int, label: str) -> tuple[np.ndarray, dict]:
-    """One still: uint8 (S, S, 3) and its manifest row."""
-    who = person(studio, seed, role, number)
-    rng = _stream(seed, role, number, _STILL, sample)
+def still_scene(studio: Studio, seed: int, role: str, number: int, sample: int, label: str, shifted: bool = False) -> StillScene:
+    """Draw what a still shows; `shifted` takes light, background, hair and AU prototype from the held-out ones."""
+    who = person(studio, seed, role, number, shifted)
+    rng = _stream(seed, role, number, _SHIFT if shifted else _STILL, sample)
     intensity = float(rng.uniform(0.35, 1)) if label != "Neutral" else 0.0
-    au, _ = draw_expression(label, intensity, rng, 0.08 * who.habit[3])
+    au, prototype = draw_expression(label, intensity, rng, 0.08 * who.habit[3], shifted)
     view = View(
         yaw=float(np.clip(rng.normal(0, 0.25), -0.7, 0.7)),
         pitch=float(rng.normal(0, 0.10)),
@@ -91,14 +125,46 @@ def render_still(studio: Studio, seed: int, role: str, number: int, sample: int,
         zoom=float(np.exp(rng.normal(0, 0.03))),
         shift=(float(rng.normal(0, 0.012)), float(rng.normal(0, 0.012))),
     )
-    light = draw_light(rng)
-    background, background_kind = draw_background(rng, studio.renderer.size)
-    occluder = draw_occluder(rng)
-    linear, projection = studio.renderer.draw(who, au, view, light, background, occluder)
-    image = expose(linear, draw_still_camera(rng), rng)
-    row = _row(who, seed, role, number, view, light, background_kind, occluder)
-    row |= {"label": STILL_CLASSES.index(label), "label_name": label, "au": au, "intensity": intensity}
-    row["landmarks"] = studio.renderer.landmarks(projection).round(2)
+    light = draw_shift_light(rng) if shifted else draw_light(rng)
+    background, kind = draw_background(rng, studio.renderer.size, SHIFT_BACKGROUNDS if shifted else BACKGROUNDS)
+    return StillScene(who, au, prototype, intensity, view, light, background, kind, draw_occluder(rng), draw_still_camera(rng))
+
+
+def side_scene(studio: Studio, scene: StillScene, rng: np.random.Generator) -> StillScene:
+    """The same instant from a second camera, 20-40 degrees to the side, with its own distance, framing error, sensor and piece of background.
+
+    Expression, gaze, pose, light and what is worn are the first camera's; a hand, block or edge that stood before the first camera alone is gone.
+    """
+    angle, side = np.radians(rng.uniform(*SIDE_DEGREES)), rng.choice((-1, 1))
+    if abs(scene.view.yaw + side * angle) > np.radians(SIDE_LIMIT):
+        side = -side
+    view = replace(
+        scene.view,
+        orbit=float(side * angle),
+        distance=float(rng.uniform(6, 16)),
+        zoom=float(np.exp(rng.normal(0, 0.03))),
+        shift=(float(rng.normal(0, 0.012)), float(rng.normal(0, 0.012))),
+    )
+    background, kind = draw_background(rng, studio.renderer.size, (scene.background_kind,))
+    worn = scene.occluder if scene.occluder.kind in WORN else replace(scene.occluder, kind="none")
+    return replace(scene, view=view, background=background, background_kind=kind, occluder=worn, camera=draw_still_camera(rng))
+
+
+def render_still(
+    studio: Studio, seed: int, role: str, number: int, sample: int, label: str, camera: int = 0, shifted: bool = False
+) -> tuple[np.ndarray, dict]:
+    """One still from the first (0) or second (1) camera: uint8 (S, S, 3) and its manifest row."""
+    scene = still_scene(studio, seed, role, number, sample, label, shifted)
+    rng = _stream(seed, role, number, _SIDE, sample, camera, int(shifted))
+    if camera == 1:
+        scene = side_scene(studio, scene, rng)
+    view = scene.view
+    linear, projection = studio.renderer.draw(scene.who, scene.au, view, scene.light, scene.background, scene.occluder)
+    image = expose(linear, scene.camera, rng)
+    row = _row(scene.who, seed, role, number, view, scene.light, scene.background_kind, scene.occluder)
+    row["yaw"] += view.orbit
+    row |= {"label": STILL_CLASSES.index(label), "label_name": label, "prototype": scene.prototype, "au": scene.au}
+    row |= {"intensity": scene.intensity, "landmarks": studio.renderer.landmarks(projection).round(2)}
     return image, row
 
 
@@ -156,29 +222,47 @@ def _row(who: Identity, seed, role, number, view: View, light: Light, background
         "age": who.age,
         "sex": who.sex,
         "tone": who.tone,
+        "hair": who.style,
+        "beard": who.beard,
         "source": f"loupe.faces seed {seed}",
     }
 
 
 def render_job(studio: Studio, job: Job, seed: int, nuisance: int, macro_stride: int) -> Rendered:
     """All images of one person in one set."""
-    frames, fields = {"stills": _stills, "clips": _clips, "micro": _micro, "macro": _macro}[job.set](
+    frames, fields = {"stills": _stills, "shift": _shift, "clips": _clips, "micro": _micro, "macro": _macro}[job.set](
         studio, job, seed, nuisance, macro_stride
     )
     size = studio.renderer.size
-    for _, row in frames:
-        row |= {"set": job.set, "split": job.split}
+    sides = _sides(studio, job, seed) if job.cameras == 2 else []
+    for taken, name in ((frames, job.set), (sides, "camera")):
+        for _, row in taken:
+            row |= {"set": name, "split": job.split}
     return Rendered(
         images=np.stack([image for image, _ in frames]),
         rows=[row for _, row in frames],
-        clips=[clip for clip, _, _ in fields],
-        motion=np.array([motion for _, motion, _ in fields], np.float32).reshape(-1, size, size),
-        parts=np.array([parts for _, _, parts in fields], np.uint8).reshape(-1, size, size),
+        clips=[clip for clip, _ in fields],
+        truths={
+            "motion": np.array([truth[0] for _, truth in fields], np.float32).reshape(-1, size, size),
+            "parts": np.array([truth[1] for _, truth in fields], np.uint8).reshape(-1, size, size),
+            "expression_flow": np.array([truth[2] for _, truth in fields], np.float32).reshape(-1, size, size, 2),
+            "head_flow": np.array([truth[3] for _, truth in fields], np.float32).reshape(-1, size, size, 2),
+        },
+        side_images=np.array([image for image, _ in sides], np.uint8).reshape(-1, size, size, 3),
+        side_rows=[row for _, row in sides],
     )
 
 
 def _stills(studio, job, seed, nuisance, macro_stride):
     return [render_still(studio, seed, job.role, job.number, sample, label) for sample, label in enumerate(job.items)], []
+
+
+def _sides(studio, job, seed):
+    return [render_still(studio, seed, job.role, job.number, sample, label, camera=1) for sample, label in enumerate(job.items)]
+
+
+def _shift(studio, job, seed, nuisance, macro_stride):
+    return [render_still(studio, seed, job.role, job.number, sample, label, shifted=True) for sample, label in enumerate(job.items)], []
 
 
 def _clips(studio, job, seed, nuisance, macro_stride):
@@ -221,8 +305,11 @@ def _micro(studio, job, seed, nuisance, macro_stride):
             drawn.append((image, row))
         view = View(**{**scene.view.__dict__, "gaze": script.gaze_at(script.onset)})
         start = script.base + script.expression(script.onset)
-        field = studio.renderer.motion_field(who, start, script.base + script.expression(script.apex), view)
-        fields.append((drawn[-1][1]["clip"], field, studio.renderer.parts(who, start, view)))
+        apex = script.base + script.expression(script.apex)
+        motion, expression, head = studio.renderer.motion_fields(
+            who, start, apex, view, script.head(script.onset), script.head(script.apex)
+        )
+        fields.append((drawn[-1][1]["clip"], (motion, studio.renderer.parts(who, start, view), expression, head)))
     return drawn, fields
 
 
