@@ -14,6 +14,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 STYLE_FILE = Path(__file__).with_name("loupe.mplstyle")
+LAYERS: list[str] = ["default", str(STYLE_FILE)]  # later ones win; `loupe figure --style` adds the author's own
 
 COLUMN = 3.35  # inches: one column of a two-column paper (85 mm)
 PAGE = 6.85  # inches: both columns (174 mm)
@@ -108,7 +109,7 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def inside(*args: P.args, **kwargs: P.kwargs) -> R:
-        with style.context(["default", str(STYLE_FILE)]):
+        with style.context(LAYERS):
             return function(*args, **kwargs)
 
     return inside
