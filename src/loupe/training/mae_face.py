@@ -6,12 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from loupe.config import Config
 from loupe.data.augment import flip_and_shift, to_float
+from loupe.models.baselines.linear import make_logistic_regression
 from loupe.models.mae import MaskedAutoencoder
 from loupe.models.patches import normalise_patches, patchify
 from loupe.models.vit import Encoder
@@ -83,5 +81,4 @@ def pooled_features(encoder: Encoder, images: np.ndarray, batch: int = 256) -> n
 
 def linear_probe(train_x: np.ndarray, train_y: np.ndarray, test_x: np.ndarray, c: float = 0.1) -> np.ndarray:
     """Predictions of a logistic regression on standardised features; scaler and classifier see training rows only."""
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=2000))
-    return probe.fit(train_x, train_y).predict(test_x)
+    return make_logistic_regression(c, balanced=False).fit(train_x, train_y).predict(test_x)
