@@ -174,7 +174,7 @@ def _grow_hair(head, vertices, offsets, looks: Looks, rng) -> None:
         member = np.zeros(n_head, bool)
         member[np.unique(triangles[material == SKIN])] = True
         ear = (np.abs(position[:, 0]) > 0.70) & (position[:, 1] < 7.36) & (position[:, 1] > 6.75) & (position[:, 2] > -0.25)
-        cover = smoothstep(-0.02, 0.12, scalp_field(position, looks)) * member * ~ear
+        cover = smoothstep(0.0, 0.24, scalp_field(position, looks)) * member * ~ear  # slow: the mesh is too coarse for a steep edge
         rough = np.sin(position @ waves.T * (3 if looks.style == "afro" else 1) + phases).mean(1) * (0.25 if looks.style == "afro" else 0.7)
         crown = 0.7 + 0.7 * np.clip((position[:, 1] - 7.6) / 0.8, 0, 1)
         vertices[:n_head] += normals[:n_head] * (cover * thickness * (1 + rough) * crown)[:, None]

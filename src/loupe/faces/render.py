@@ -9,6 +9,7 @@ import numpy as np
 from loupe.faces import template as anatomy
 from loupe.faces.bake import EYE, HAIR, LASH, MOUTH, SKIN, TEETH, TONGUE
 from loupe.faces.expression import unit_matrix, wrinkle_activation
+from loupe.faces.glasses import SETBACK, draw_glasses, frame_points
 from loupe.faces.identity import Identity
 from loupe.faces.landmarks import landmark_vertices
 from loupe.faces.raster import CULL_BACK, HIDDEN, TWO_SIDED, Buffers, add_sparse, vertex_normals
@@ -79,6 +80,7 @@ class Renderer:
         self.eye_frame[self.n_head : self.n_head + 2 * self.n_eye] = np.tile(head["sphere"], (2, 1))
         self.normals = np.zeros_like(self.template)
         self.lips = self._lip_vertices()
+        self.ears = self._ear_vertices()
         self.landmark_vertices = landmark_vertices(head, self.lips)
         self.buffers = Buffers(self.pixels, self.pixels)
         self.small = Buffers(size, size)
@@ -126,7 +128,7 @@ class Renderer:
         centre = eyes + (person.mouth_centre - eyes) * share  # lands on the middle of the image
         start = rotation(view.yaw, view.pitch, view.roll)
         camera = posed - (start @ (centre - pivot) + pivot)
-        crop = (eyes[1] - person.mouth_centre[1]) / (MOUTH_HEIGHT - EYE_HEIGHT) / view.zoom  # dm across the image
+        crop = self._crop(person, view)
         camera[:, :2] += motion.translation.astype(np.float32) * crop * follow
         if view.orbit:
             walk = rotation(view.orbit, 0, 0)
@@ -178,9 +180,40 @@ class Renderer:
             scalars, colours, light.lights, light.ambient, frame, self.shadow.depth, image,
         )  # fmt: skip
         image = image.reshape(self.size, self.supersampling, self.size, self.supersampling, 3).mean((1, 3), dtype=np.float32)
-        if occluder is not None:
-            image = overlay(image, occluder, self.eye_centres(projection), light, person.body_colour)
+        if occluder is not None and occluder.kind in ("glasses", "sunglasses"):
+            image = self._put_on_glasses(image, person, vertices, view, motion, light, occluder)
+        elif occluder is not None:
+            image = overlay(image, occluder, light, person.body_colour)
         return image, projection
+
+    def _put_on_glasses(
+        self, image, person: Identity, vertices, view: View, motion: Motion, light: Light, occluder: Occluder
+    ) -> np.ndarray:
+        """Draw glasses that sit on the nose and ears; what of them lies behind the head stays hidden."""
+        ears = vertices[self.ears]
+        lines = frame_points(person.eye_centre, float(person.eye_radius.mean()), occluder.place[:2], ears)
+        names, lengths = list(lines), [len(line) for line in lines.values()]
+        projection = self.project(person, np.concatenate([*lines.values()]).astype(np.float32), view, motion)
+        screen = projection.screen(self.size)
+        column, row = projection.x.astype(int).clip(0, self.pixels - 1), projection.y.astype(int).clip(0, self.pixels - 1)
+        depth = self.buffers.depth[row, column]
+        visible = depth <= projection.inverse_depth * 1.007
+        # The shadow: along the key light on to a surface SETBACK behind the frame.
+        direction = light.lights[0, :3]
+        cast = projection.camera - direction * (SETBACK / max(float(direction[2]), 0.35))
+        scale = view.distance * self.size / self._crop(person, view) / (view.distance - cast[:, 2])
+        shadow = np.stack(
+            [cast[:, 0] * scale + self.size * (0.5 + view.shift[0]), -cast[:, 1] * scale + self.size * (0.5 + view.shift[1])], 1
+        )
+        split = np.cumsum(lengths)[:-1]
+        parts = [dict(zip(names, np.split(values, split), strict=True)) for values in (screen, shadow, visible)]
+        width = self.size / self._crop(person, view) * (0.028 + 0.022 * occluder.place[2])
+        level = light.ambient[0] + 0.6 * light.lights[0, 3:]
+        return draw_glasses(image, *parts, width, occluder.kind == "sunglasses", level)
+
+    def _crop(self, person: Identity, view: View) -> float:
+        """Width of the image at the face, in dm."""
+        return float((person.eye_centre[:, 1].mean() - person.mouth_centre[1]) / (MOUTH_HEIGHT - EYE_HEIGHT) / view.zoom)
 
     def _cast_shadow(self, camera: np.ndarray, direction: np.ndarray) -> np.ndarray:
         """Fill the depth map seen from the key light; returns its frame (3, 3)."""
@@ -191,12 +224,6 @@ class Renderer:
         scale, centre = np.float32(SHADOW_PIXELS / SHADOW_SPAN), np.float32(SHADOW_PIXELS / 2)
         self.shadow.draw(seen[:, 0] * scale + centre, -seen[:, 1] * scale + centre, 1 / (10 - seen[:, 2]), self.casters, self.caster_sides)
         return frame
-
-    def eye_centres(self, projection: Projection) -> np.ndarray:
-        """Projected centres (2, 2) of the eyes in image pixels, left of the image first."""
-        screen = projection.screen(self.size)
-        start, n = self.n_head, self.n_eye
-        return np.stack([screen[start : start + n].mean(0), screen[start + n : start + 2 * n].mean(0)])
 
     def landmarks(self, projection: Projection) -> np.ndarray:
         """The 68 iBUG points (136,) as x, y in image pixels."""
@@ -243,6 +270,11 @@ class Renderer:
         ratio = np.float32(self.size / self.pixels)
         sides = self.sides if person.long_hair else self.sides_short
         self.small.draw(projection.x * ratio, projection.y * ratio, projection.inverse_depth, self.head["triangles"], sides)
+
+    def _ear_vertices(self) -> np.ndarray:
+        """Vertices (2,) where the ears meet the head at the top: right, left."""
+        places = ((-0.70, 7.33, 0.05), (0.70, 7.33, 0.05))
+        return np.array([np.linalg.norm(self.template[: self.n_head] - place, axis=1).argmin() for place in places])
 
     def _lip_vertices(self) -> np.ndarray:
         """Lip mask per vertex (V,), read off the texture chart."""

@@ -209,21 +209,18 @@ def draw_occluder(rng: np.random.Generator, probability: float = 0.15) -> Occlud
     return Occluder(kind, np.asarray(colour, np.float32), tuple(float(v) for v in rng.uniform(0, 1, 4)))
 
 
-def overlay(image: np.ndarray, occluder: Occluder, eyes: np.ndarray, light: Light, skin: np.ndarray) -> np.ndarray:
-    """Draw glasses, a hand-like shape, a block or a covered edge over the linear image (S, S, 3); `eyes` (2, 2) eye centres in px.
+def overlay(image: np.ndarray, occluder: Occluder, light: Light, skin: np.ndarray) -> np.ndarray:
+    """Draw a hand-like shape, a block or a covered edge over the linear image (S, S, 3).
 
-    The mask is no overlay: it is cloth shaded on the face itself.
+    What is worn is no overlay: a mask is cloth shaded on the face itself, and glasses stand in space (loupe.faces.glasses).
     """
-    if occluder.kind in ("none", "mask"):
+    if occluder.kind in WORN:
         return image
     size, fine = image.shape[0], 4
     cover = Image.new("L", (size * fine, size * fine), 0)
-    tint = Image.new("L", (size * fine, size * fine), 0)
-    pen, glass = ImageDraw.Draw(cover), ImageDraw.Draw(tint)
+    pen = ImageDraw.Draw(cover)
     a, b, c, d = occluder.place
-    if occluder.kind in ("glasses", "sunglasses"):
-        _draw_glasses(pen, glass, eyes * fine, (a, b), occluder.kind == "sunglasses")
-    elif occluder.kind == "edge":
+    if occluder.kind == "edge":
         depth = (0.10 + 0.15 * a) * size * fine
         whole = size * fine
         pen.rectangle(((0, 0, depth, whole), (whole - depth, 0, whole, whole), (0, whole - depth, whole, whole))[int(b * 2.999)], fill=255)
@@ -239,41 +236,9 @@ def overlay(image: np.ndarray, occluder: Occluder, eyes: np.ndarray, light: Ligh
             top = (0.55 + 0.25 * b + 0.03 * abs(finger - 1.5)) * size * fine
             pen.rounded_rectangle((x, top, x + 0.075 * size * fine, size * fine * 1.1), radius=0.035 * size * fine, fill=255)
     cover = np.asarray(cover.resize((size, size), Image.BOX), np.float32)[..., None] / 255
-    tint = np.asarray(tint.resize((size, size), Image.BOX), np.float32)[..., None] / 255
     level = light.ambient[0] + 0.6 * light.lights[0, 3:]
-    colour = {"glasses": np.full(3, 0.02), "sunglasses": np.full(3, 0.015), "hand": skin}.get(occluder.kind, occluder.colour)
-    image = image * (1 - tint * (0.96 if occluder.kind == "sunglasses" else 0.12)) + tint * 0.03 * level
+    colour = skin if occluder.kind == "hand" else occluder.colour
     if occluder.kind == "hand":  # rounded fingers: darker towards their sides
         ripple = 0.75 + 0.25 * np.sin(np.linspace(0, np.pi * 4 / 0.34, size) - np.pi * 4 / 0.34 * (0.15 + 0.7 * a))[None, :, None] ** 2
         colour = colour * ripple
     return (image * (1 - cover) + cover * colour * level).astype(np.float32)
-
-
-def _draw_glasses(pen, glass, eyes, form, dark) -> None:
-    """Rims, bridge and arms around the projected eye centres; lenses go to `glass`."""
-    between = np.linalg.norm(eyes[1] - eyes[0])
-    axis = (eyes[1] - eyes[0]) / max(between, 1e-6)
-    down = np.array((-axis[1], axis[0])) * (1 if axis[0] > 0 else -1)
-    half_width, half_height = between * (0.34 + 0.08 * form[0]), between * (0.22 + 0.10 * form[1])
-    angles = np.linspace(0, 2 * np.pi, 40)
-    power = 0.55 + 0.45 * form[0]
-    outline = np.stack(
-        [
-            np.sign(np.cos(angles)) * np.abs(np.cos(angles)) ** power * half_width,
-            np.sign(np.sin(angles)) * np.abs(np.sin(angles)) ** power * half_height,
-        ],
-        1,
-    )
-    rim = max(1, int(between * (0.05 + 0.04 * form[1])))
-    for centre in eyes:
-        points = [tuple(centre + down * between * 0.05 + axis * u + down * v) for u, v in outline]
-        glass.polygon(points, fill=255)
-        pen.line(points + points[:1], fill=255, width=rim, joint="curve")
-    inner = [eyes[0] + axis * half_width, eyes[1] - axis * half_width]
-    pen.line([tuple(p) for p in inner], fill=255, width=rim)
-    for eye, sign in ((eyes[0], -1), (eyes[1], 1)):
-        pen.line(
-            [tuple(eye + sign * axis * half_width), tuple(eye + sign * axis * (half_width + between * 0.24) - down * between * 0.03)],
-            fill=255 if dark else 200,
-            width=rim,
-        )

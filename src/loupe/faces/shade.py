@@ -223,7 +223,10 @@ def shade(
                         albedo[k] = colours[4, k]
                     specular, ao = 0.05, 0.85
             elif kind == 5:
-                albedo[0], albedo[1], albedo[2] = 0.012, 0.009, 0.008
+                fine = 0.45 * _step(7.275, 7.255, ty)  # lower lashes are thin: the lid shines through
+                albedo[0] = 0.012 * (1 - fine) + fine * colours[1, 0]
+                albedo[1] = 0.009 * (1 - fine) + fine * colours[1, 1]
+                albedo[2] = 0.008 * (1 - fine) + fine * colours[1, 2]
                 specular = 0.03
             elif kind == 7:
                 azimuth = math.atan2(tx, tz - 0.5)

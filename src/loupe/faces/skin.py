@@ -87,9 +87,11 @@ def paint(fields: dict[str, np.ndarray], looks: Looks, sex: float, age: float, r
     albedo = skin * np.exp(-melanin[..., None] * (1.0, 1.25, 1.4) - redness[..., None] * (-0.15, 1.1, 0.9))
 
     lip = fields["lip"]
-    lip_colour = linear(looks.make_up) if looks.make_up is not None else linear(looks.tone * (0.84, 0.62, 0.60))
+    bare = looks.tone * (0.84, 0.66, 0.64)
+    # Lipstick is a film: the darker the lips below, the darker it looks.
+    painted = None if looks.make_up is None else 0.45 * bare + 0.55 * looks.make_up * (0.45 + 0.55 * looks.tone.mean() / TONES[0].mean())
     texture = 1 + 0.10 * _noise(rng, lip.shape, 90)
-    albedo = _mix(albedo, lip_colour * texture[..., None], lip * rng.uniform(0.4, 0.8))
+    albedo = _mix(albedo, linear(bare if painted is None else painted) * texture[..., None], lip * rng.uniform(0.35, 0.7))
     brow = _brows(position, sex, rng) * front
     albedo = _mix(albedo, linear(looks.hair * 0.75), brow)
     albedo, beard = _beard(albedo, fields, looks, rng)
@@ -177,8 +179,9 @@ def _hair(fields, looks, rng):
     """Coverage of the scalp, log-brightness of strands, and their relief height (dm)."""
     position = fields["position"]
     shape = position.shape[:2]
-    field = scalp_field(position, looks) + 0.014 * _noise(rng, shape, 14, 2) + 0.008 * _noise(rng, shape, 60)
-    soft = {"bald": 0.10, "buzz": 0.07}.get(looks.style, 0.055)
+    # the edge breaks up into strands, which run down the chart, not into blobs
+    field = scalp_field(position, looks) + 0.010 * _noise(rng, shape, 14, 2) + 0.022 * _noise(rng, shape, 12, 2, stretch=10)
+    soft = {"bald": 0.10, "buzz": 0.09}.get(looks.style, 0.08)
     coverage = smoothstep(-soft / 2, soft, field) * {"bald": 0.12, "buzz": 0.8}.get(looks.style, 1.0) * fields["painted"]
     strands = 0.22 * _noise(rng, shape, 10, 2, stretch=9) + 0.06 * rng.standard_normal(shape, dtype=np.float32)
     return coverage, strands, _noise(rng, shape, 14, 2, stretch=9) * 0.004 * coverage
