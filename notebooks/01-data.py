@@ -9,6 +9,8 @@
 # %% [markdown]
 # # 01 · Which faces, which labels, and who is in which split?
 #
+# ![People are dealt into pre-training, train, validation and test; nobody stands in two boxes](pictures/01-data.svg)
+#
 # Neither paper's data can be shipped: the sets are gated, and many of the people in them never agreed to this use. So the default study runs on
 # **generated faces**: CC0 head geometry, our own renderer, expressions driven by FACS action units (AUs). They buy three things: anyone can rerun
 # every number, nobody's face is used, and there is a ground truth that no real set has (which AU moved, by how much, and which pixels it moved).
@@ -16,6 +18,11 @@
 # They cost one thing: **nothing here says how well a method reads real people.** Every verdict of this study reads "on generated faces".
 #
 # What a sample is: a pure function of *(seed, subject, clip, frame)*. The same seed gives the same bytes, in any order, on any number of processes.
+#
+# **The rule, line by line**
+#
+# * nobody in two parts: `shared = sorted(getattr(self, one) & getattr(self, other))`, an error unless empty (`src/loupe/evaluation/protocols.py`)
+# * test rows come out of one place only: `test rows are opened through loupe.evaluation.guards.Vault` (`src/loupe/evaluation/protocols.py`)
 
 # %% tags=["parameters"]
 overrides = []
@@ -24,6 +31,7 @@ overrides = []
 import numpy as np
 import pandas as pd
 
+from loupe.data.clips import with_true_motion
 from loupe.data.prepare import prepare_study
 from loupe.data.store import read_store
 from loupe.evaluation.duplicates import check_near_duplicates
@@ -44,7 +52,8 @@ print(f"scale {cfg.scale.name}, {cfg.scale.image.size} px, data: {cfg.data.sourc
 #
 # Four sets come out of the generator: `stills` (pre-training and labelled faces), `clips` (unlabelled frames for Micron-BERT), `micro`
 # (micro-expression clips for leave-one-subject-out) and `macro` (ordinary clips with a class per frame). A fifth, `labelled`, is what the classifiers
-# are fine-tuned on: the labelled part of `stills`, or **your own faces** if `conf/study.yaml` says `data: folder`.
+# are fine-tuned on: the labelled part of `stills`, or **your own faces** if `conf/study.yaml` says `data: folder`. After `loupe use`, imported sets stand in
+# the place of generated ones.
 
 # %%
 prepared = session.prepared_out
@@ -116,7 +125,8 @@ wild
 # the expression alone caused. The generator knows it; no real data set does.
 
 # %%
-motion = np.load(prepared / "micro" / "motion.npy")
+known = with_true_motion(prepared / "micro")  # the generated clips, also where `micro` is imported
+micro, motion = read_store(known), np.load(known / "motion.npy")
 clip_ids = sorted(set(micro.manifest["clip"]))
 moving = micro.manifest[(micro.manifest["role"] == "apex") & (micro.manifest["label"] >= 0)]
 clip = moving.iloc[len(moving) // 2]["clip"]
@@ -156,7 +166,7 @@ balance = (
     pd.concat(
         [
             labelled.manifest.assign(set="labelled"),
-            micro.manifest[micro.manifest["role"] == "apex"].assign(set="micro (clips)"),
+            sets["micro"].manifest[sets["micro"].manifest["role"] == "apex"].assign(set="micro (clips)"),
         ]
     )
     .groupby(["set", "split", "label_name"], sort=False)
@@ -184,16 +194,28 @@ session.finish()
 # an expression is not an emotion, and a rendered face is not a face. **Never for** covert inference of emotions, at work, at school or anywhere; in the
 # EU the AI Act forbids it there. Ask people before you point any such model at them.
 #
+# ## Try it
+#
+# Paste this into a new cell after Run All, change the first lines, run it again.
+#
+# ```python
+# level = 10  # grey levels by which a pixel must change to count: try 2, 5, 20
+# inside = true_motion >= true_motion.max(axis=(1, 2), keepdims=True) / 2
+# print(f"{(gap[inside] > level).mean():.0%} of the pixels that the expression moves most, {(gap[~inside] > level).mean():.0%} of all others")
+# ```
+#
 # ## Exercises
 #
 # 1. Set `overrides = ["data.seed=1"]` and run all: which tables change, which stay?
 # 2. Put one training person into the test split of `labelled.manifest` and build `Split` again. What does it say?
 # 3. How large is the head's drift between onset and apex compared with the expression? Hint: compare `gap` inside and outside the outline.
+# 4. Why are subjects, not pictures, dealt to the splits?
 #
 # <details><summary>Solutions</summary>
 #
 # 1. Faces and file hashes change; the counts and the class balance do not, because the plan is balanced before anything is drawn.
 # 2. It raises an error that names the person and the two splits.
 # 3. `true_motion > true_motion.max() / 2` is the inside; the mean of `gap` outside is the drift, the light and the noise together.
+# 4. Pictures of one person share skin, shape and hair: a network would recognise the person and repeat the label of a near twin.
 #
 # </details>

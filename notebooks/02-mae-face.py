@@ -9,6 +9,8 @@
 # %% [markdown]
 # # 02 · Can it rebuild faces of which three quarters are hidden?
 #
+# ![Three quarters of the patches are hidden, the encoder sees the rest, a small decoder rebuilds the face](pictures/02-mae-face.svg)
+#
 # A masked autoencoder (He et al., arXiv 2111.06377; on faces: MAE-Face, arXiv 2210.15878, the first stage of Emotic MAE) learns without a single label:
 # cut a face into patches, hide 75 % of them, show the encoder the rest, and let a small decoder predict the hidden pixels.
 #
@@ -21,6 +23,12 @@
 # Two checks say whether it learnt anything, both on **validation people**, whom neither pre-training nor the probe has seen:
 # the error on hidden patches against predicting every hidden patch by the mean of the visible ones, and a linear probe against the same probe on an
 # untrained encoder. Test people stay locked away.
+#
+# **The formula, line by line**
+#
+# * $t_i$ is `target = normalise_patches(target)[0]` (`src/loupe/models/mae.py`)
+# * $\lVert \hat t_i - t_i \rVert^2 / (3 P^2)$ is `error = (pred.float() - target).square().mean(dim=-1)` (`src/loupe/models/mae.py`)
+# * the mean over $M$ is `(error * masked).sum() / (len(masked) * (masked.shape[1] - self.kept))` (`src/loupe/models/mae.py`)
 
 # %% tags=["parameters"]
 overrides = []
@@ -101,12 +109,12 @@ errors.round(3)
 # %%
 torch.manual_seed(seed)
 untrained = build_encoder(cfg)
-scores = []
+scores, classes = [], len(stills.class_names)
 for name, encoder in (("untrained encoder", untrained), ("MAE-Face", model.encoder)):
     predicted = linear_probe(pooled_features(encoder, train.images), train.labels, pooled_features(encoder, val.images))
-    scores.append({"features": name, "macro_f1": macro_f1(val.labels, predicted, 8), "accuracy": accuracy(val.labels, predicted, 8)})
+    scores.append({"features": name, "macro_f1": macro_f1(val.labels, predicted, classes), "accuracy": accuracy(val.labels, predicted, classes)})
 probe = pd.DataFrame(scores).assign(n_train=len(train.images), n_val=len(val.images), n_val_subjects=len(set(val.subjects)))
-tables.write(probe, session.tables, "linear-probe", "Logistic regression on frozen features, validation people, 8 classes (chance .125).")
+tables.write(probe, session.tables, "linear-probe", f"Logistic regression on frozen features, validation people, {classes} classes (chance {1 / classes:.3f}).")
 probe.round(3)
 
 # %%
@@ -119,16 +127,33 @@ session.finish()
 # * Whether that helps to *read* a face is another question. The probe is a first answer, notebooks 03 and 07 give the real one.
 # * Too short a pre-training shows no benefit at all. If the loss has not fallen clearly below .8, lengthen it before you conclude anything.
 #
+# ## Try it
+#
+# Paste this into a new cell after Run All, change the first lines, run it again.
+#
+# ```python
+# from loupe.reporting.faces import face_rows
+#
+# side = cfg.scale.image.size // cfg.scale.image.patch
+# aim = torch.zeros(side, side)
+# aim[side // 4 : side // 2] = 1  # rows of patches to hide first (the eyes): try others
+# with torch.inference_mode():
+#     guess = to_uint8(model.reconstruct(to_float(torch.from_numpy(faces)).to(device), (noise + aim.flatten()).to(device))).cpu().numpy()
+# face_rows({"as they are": faces, "rebuilt": guess})
+# ```
+#
 # ## Exercises
 #
 # 1. `overrides = ["mae_face.mask_ratio=0.5"]`: the loss falls lower. Is the encoder better? (Probe it.)
 # 2. `overrides = ["mae_face.norm_pix=false"]`: look at the pictures and at the probe.
 # 3. Why is the mean of the visible patches, and not zero, the rival? When would the two be equal?
+# 4. The pictures get the true mean and contrast of each hidden patch back. Show one without (`norm_pix`): what is lost?
 #
 # <details><summary>Solutions</summary>
 #
 # 1. Half-hidden faces are an easier puzzle: a lower loss does not mean better features; compare probes, never losses of different tasks.
 # 2. Raw pixels reward getting the brightness right; the pictures look smoother, the features are usually worse.
 # 3. Normalised patches have mean 0 each, but their mean *pattern* (light from above, say) is not flat. Equal if that pattern were zero.
+# 4. Brightness. With normalised targets the network never learns it, so the raw prediction looks flat grey; the shape in it is all that was learnt.
 #
 # </details>

@@ -9,6 +9,8 @@
 # %% [markdown]
 # # 04 · What do DMA and PoI see in two frames?
 #
+# ![Patches of two frames are swapped, the diagonal of the attention and the patch of interest weigh them, a decoder restores the frame](pictures/04-micron-bert.svg)
+#
 # Micron-BERT (arXiv 2304.03195) learns without labels from two frames a fraction of a second apart. Some patches of frame $I_t$ are **swapped** with those
 # of $I_{t+d}$; the network must restore the unswapped frame, and to do so it must notice what changed. Two modules do the noticing:
 #
@@ -21,6 +23,13 @@
 # released code and ours differ is a table in `src/loupe/models/micron_bert.py`.
 #
 # Generated clips have what real ones lack: the **true motion** due to the expression alone. So "DMA finds micro-movements" becomes a number.
+#
+# **The formulas, line by line**
+#
+# * $a$ is `a = (own - logits.logsumexp(dim=-1)).exp()`, then `patches * a` (`src/loupe/models/micro_attention.py`)
+# * $s$ is `product.shape[1] * (product / self.width**0.5).softmax(dim=-1)` (`src/loupe/models/micro_attention.py`)
+# * $W \odot V(P_s)$ is `mixed = a.to(values.dtype)[..., None] * values`, then `mixed = s[..., None] * mixed` (`src/loupe/models/micro_attention.py`)
+# * the loss is `reconstruction + self.beta * out["agreement"]` (`src/loupe/models/micron_bert.py`)
 
 # %% tags=["parameters"]
 overrides = []
@@ -29,7 +38,7 @@ overrides = []
 import numpy as np
 import pandas as pd
 
-from loupe.data.clips import onset_and_apex
+from loupe.data.clips import onset_and_apex, with_true_motion
 from loupe.data.store import read_store
 from loupe.evaluation.explain import frame_difference, localisation_scores, training_mean_map
 from loupe.evaluation.guards import check_pretraining_overlap
@@ -74,10 +83,11 @@ print(f"contextual token: standard deviation {canary:.4f} at the end, {history[0
 # `DMA` is $a$ itself, `DMA, inverted` is $\max a - a$.
 
 # %%
-pairs = onset_and_apex(micro, labelled_only=True)
-motion = np.load(session.prepared("micro") / "motion.npy")[pairs.clip_index]
+known = with_true_motion(session.prepared("micro"))  # the generated clips, also where `micro` is imported
+pairs = onset_and_apex(read_store(known), labelled_only=True)
+motion = np.load(known / "motion.npy")[pairs.clip_index]
 maps = patch_maps(model, pairs.onset, pairs.apex)
-side = cfg.scale.image.size // cfg.scale.image.patch
+side, patch = model.encoder.grid[0], model.encoder.patch_size
 square = lambda values: values.reshape(-1, side, side)  # noqa: E731
 strongest = np.argsort(-motion.max(axis=(1, 2)), kind="stable")[:6]
 figure = maps_over_faces(
@@ -112,7 +122,7 @@ candidates = {
 }
 records = []
 for name, values in candidates.items():
-    scores = localisation_scores(values, motion, cfg.scale.image.patch)
+    scores = localisation_scores(values, motion, patch)
     records.append(pd.DataFrame({"task": "localisation", "arm": name, "fraction": 1.0, "seed": seed, "fold": "", "split": "loso", "sample": pairs.samples, "subject": pairs.subjects, "clip": pairs.clips, "label": 0, "pred": 0, **scores}))
 localisation = pd.concat(records, ignore_index=True)
 bench.write("localisation.parquet", localisation)
@@ -131,16 +141,30 @@ session.finish()
 # * A map that does not beat the mean map of other people has found anatomy (mouths move), not this clip's motion.
 # * If `DMA, inverted` scores above `DMA`, changed patches are *low* on the diagonal: they look elsewhere. The paper leaves the sign open.
 #
+# ## Try it
+#
+# Paste this into a new cell after Run All, change the first lines, run it again.
+#
+# ```python
+# first = pairs.onset[strongest]
+# second = first  # the same frame twice, nothing moves: try pairs.apex[strongest], or np.roll(first, 1, axis=2), a head that drifts by 1 px
+# there = patch_maps(model, first, second)
+# print({name: f"largest over smallest patch {np.mean(m.max(1) / m.min(1)):.2f}" for name, m in there.items()})
+# ```
+#
 # ## Exercises
 #
 # 1. `overrides = ["micron_bert.scale=literal"]`: what happens to the reconstruction, and why?
 # 2. `overrides = ["data.nuisance=0"]` needs `dvc repro data` first: does frame difference now win? Why would that be no surprise?
 # 3. Why must pre-training not see the people of the micro clips, although it uses no labels?
+# 4. Drift the head by one pixel (Try it): which map reacts, and is that what a reader of micro-expressions wants?
 #
 # <details><summary>Solutions</summary>
 #
 # 1. $W \approx 1/L^2$ starves the decoder; it has to work from positions alone and paints a mean face.
 # 2. Without drift, blinks and flicker every difference between two frames *is* the expression.
 # 3. The network could learn their faces at rest; "unseen subject" would then mean something weaker than on new people.
+# 4. A map of *change* reacts to drift as it does to a smile. Only one that compares with the motion of the whole face, as stabilised flow does, can
+#    tell them apart.
 #
 # </details>

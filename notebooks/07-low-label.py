@@ -9,6 +9,8 @@
 # %% [markdown]
 # # 07 · How far do few labels go?
 #
+# ![Nested shares of labels, and the curve that the paper hopes for](pictures/07-low-label.svg)
+#
 # The promise of Emotic MAE is a good reader of faces from under a tenth of the labels. Here the share of labels shrinks from all to a few in each class, and
 # four ways to use them compete:
 #
@@ -19,6 +21,14 @@
 #
 # Shares are nested (2 % lies inside 10 %) and stratified by class, at least one a class. The number of steps follows from the label budget and is the same
 # for all networks. The cells at the share of notebook 03 were trained there and are read, not trained twice.
+#
+# With the labelled rows of class $c$ in one fixed random order $\pi_c$, the share $f$ takes its head, so that smaller shares lie inside larger ones:
+# $T_f = \bigcup_c \{\pi_c(1), \dots, \pi_c(\max(1, \lceil f n_c \rfloor))\}$.
+#
+# **The formula, line by line**
+#
+# * $\pi_c$ is `rows = rng.permutation(np.flatnonzero(values == label))`, people taking turns (`src/loupe/evaluation/protocols.py`)
+# * the head is `kept.append(rows[: _share(fraction, rows.size)])` (`src/loupe/evaluation/protocols.py`)
 
 # %% tags=["parameters"]
 overrides = []
@@ -113,7 +123,7 @@ level = {name: macro_f1(part["label"], part["pred"], classes) for name, part in 
 figure = low_label_curves(
     points, floor=level["majority"], ceiling=level.get("au-oracle"),
     caption=f"Macro-F1 on {len(split.test)} unseen people over the share of labels; bands: 95 % over people, seeds averaged inside. "
-    + ("Dashed: AU oracle with all labels (ceiling) and majority class (floor)." if has_units else "Dashed: majority class (floor)."),
+    + ("Dotted: AU oracle with all labels (ceiling) and majority class (floor)." if has_units else "Dotted: majority class (floor)."),
 )  # fmt: skip
 save(figure, session.figures, "curves")
 figure
@@ -128,16 +138,34 @@ session.finish()
 # * A baseline tuned on inner validation people is harder to beat than a weak one, and worth more when beaten.
 # * "10 % of the labels" here is 10 % of independent stills. In Aff-Wild2 it means every tenth *frame*, whose neighbours look alike: a different regime.
 #
+# ## Try it
+#
+# Paste this into a new cell after Run All, change the first lines, run it again.
+#
+# ```python
+# from loupe.evaluation.protocols import subject_subset
+#
+# share = 0.1  # of the labels or of the people: try 0.02, 0.5
+# val = split.rows(store.manifest, "val")
+# for name, draw in (("labels", label_subset), ("people", subject_subset)):
+#     rows = train[draw(store.labels[train], store.subjects[train], share, np.random.default_rng(0))]
+#     reader = make_logistic_regression(0.01).fit(hog[rows], store.labels[rows])
+#     score = macro_f1(store.labels[val], reader.predict(hog[val]), classes)
+#     print(f"{share:.0%} of the {name}: {len(rows)} faces of {len(set(store.subjects[rows]))} people, macro-F1 {score:.3f} on validation people")
+# ```
+#
 # ## Exercises
 #
 # 1. Add 0.05 to `fractions` in `conf/experiment/low_label.yaml`. Which cells run again?
 # 2. Draw 10 % of the *people* with all their labels (`subject_subset`) instead of 10 % of the labels. Which is worth more?
 # 3. Why is the same number of steps fairer than the same number of epochs?
+# 4. Which curve would you expect to gain most from twice as many people with the same number of labels?
 #
 # <details><summary>Solutions</summary>
 #
 # 1. All cells of this stage: DVC sees a changed input. A killed run continues with finished cells, a changed one starts anew, so that nothing is mixed.
 # 2. Usually many people with few labels each: faces vary more between people than within one.
 # 3. With few labels an epoch is a handful of steps; equal epochs would compare untrained networks.
+# 4. The one that overfits people: the network from scratch. Pre-training has already seen many faces without labels.
 #
 # </details>
