@@ -68,6 +68,9 @@ class MicronSchedule:
     encoder_depth: int
     decoder_depth: int
     checkpoint_seconds: float
+    patch: int | None = None  # px; these three are as in `image` and `encoder` where absent
+    width: int | None = None
+    heads: int | None = None
 
 
 @dataclass(frozen=True)

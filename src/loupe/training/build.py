@@ -14,14 +14,14 @@ from loupe.models.vit import Encoder
 from loupe.training.checkpoint import load_weights
 
 
-def build_encoder(config: Config, depth: int | None = None, drop_path: float = 0.0) -> Encoder:
+def build_encoder(config: Config, drop_path: float = 0.0) -> Encoder:
     """The encoder of the active scale, freshly initialised from torch's random stream."""
     image, size = config.scale.image, config.scale.encoder
     return Encoder(
         image_size=image.size,
         patch_size=image.patch,
         width=size.width,
-        depth=depth or size.depth,
+        depth=size.depth,
         heads=size.heads,
         drop_path=drop_path,
     )
@@ -66,10 +66,18 @@ def build_micron_bert(config: Config, seed: int, dma: str | None = None, poi: bo
     """Micron-BERT of the active scale; `dma` and `poi` override the settings for ablations."""
     torch.manual_seed(seed)
     settings, schedule = config.micron_bert, config.scale.micron
+    heads = schedule.heads or config.scale.encoder.heads
+    encoder = Encoder(
+        image_size=config.scale.image.size,
+        patch_size=schedule.patch or config.scale.image.patch,
+        width=schedule.width or config.scale.encoder.width,
+        depth=schedule.encoder_depth,
+        heads=heads,
+    )
     return MicronBert(
-        build_encoder(config, depth=schedule.encoder_depth),
+        encoder,
         decoder_depth=schedule.decoder_depth,
-        decoder_heads=config.scale.encoder.heads,
+        decoder_heads=heads,
         swap_ratio=settings.swap_ratio,
         swap_block=settings.swap_block,
         dma=dma or settings.dma,
