@@ -21,6 +21,7 @@ from loupe.bench import Bench, clear_published
 from loupe.config import Config, find_root, load
 from loupe.errors import LoupeError
 from loupe.training.device import prepare_torch
+from loupe.training.record import Place, record_in
 
 _HASHED_CODE = ("loupe.faces", "loupe.data", "loupe.models", "loupe.training")
 
@@ -93,6 +94,7 @@ def start(stage: str, overrides: Sequence[str] = (), inputs: Sequence[str] = ())
     os.chdir(root)
     session = Session(stage, load(list(overrides), root), root, inputs)
     prepare_torch(session.config.scale.threads)
+    record_in(Place(root, stage if session.batch else f"student-{stage}", session.config))
     for folder in (session.figures, session.tables):
         if session.batch and folder.exists():
             shutil.rmtree(folder)

@@ -1,6 +1,9 @@
 """The loop: a run that dies and resumes ends where the undisturbed one ends, bit for bit; layer decay applies; bad losses stop with a sentence."""
 
 import math
+import os
+import re
+import signal
 
 import numpy as np
 import pytest
@@ -11,8 +14,10 @@ import loupe.models  # noqa: F401  (makes timm importable)
 from loupe.errors import LoupeError
 from loupe.models.dual_view import DualViewClassifier
 from loupe.models.vit import Encoder
+from loupe.training.checkpoint import best_score, load_weights
 from loupe.training.device import resolve_device
-from loupe.training.loop import Recipe, fit, parameter_groups
+from loupe.training.loop import Recipe, Validation, fit, parameter_groups
+from loupe.training.parts import Losses
 from loupe.training.schedules import batch_order, scaled_lr, warmup_cosine
 
 CPU = torch.device("cpu")
@@ -36,9 +41,13 @@ IMAGES = torch.randn(10, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 LABELS = torch.arange(10) % 3
 
 
-def loss_of(module, rows, generator):
+def inputs_of(rows, generator):
     noise = torch.randn(len(rows), 3, 16, 16, generator=generator) * 0.1
-    return {"loss": functional.cross_entropy(module(IMAGES[rows] + noise, IMAGES[rows]), LABELS[rows])}
+    return LABELS[rows], IMAGES[rows] + noise, IMAGES[rows]
+
+
+def loss_of(module, truth, *views):
+    return {"loss": functional.cross_entropy(module(*views), truth)}
 
 
 class Killed(Exception):
@@ -47,50 +56,119 @@ class Killed(Exception):
 
 def test_killed_and_resumed_equals_undisturbed(tmp_path):
     undisturbed = classifier()
-    history = fit(undisturbed, loss_of, 10, recipe(12), tmp_path / "a", "a")
+    history = fit(undisturbed, inputs_of, loss_of, 10, recipe(12), tmp_path / "a", "a")
 
     calls = 0
 
-    def dying(module, rows, generator):
+    def dying(rows, generator):
         nonlocal calls
         calls += 1
         if calls == 8:
             raise Killed
-        return loss_of(module, rows, generator)
+        return inputs_of(rows, generator)
 
     with pytest.raises(Killed):
-        fit(classifier(), dying, 10, recipe(12), tmp_path / "b", "b")
+        fit(classifier(), dying, loss_of, 10, recipe(12), tmp_path / "b", "b")
     resumed = classifier()
     torch.manual_seed(999)  # a resumed process has another history of random draws
-    resumed_history = fit(resumed, loss_of, 10, recipe(12), tmp_path / "b", "b")
+    resumed_history = fit(resumed, inputs_of, loss_of, 10, recipe(12), tmp_path / "b", "b")
     assert resumed_history == history
     for name, tensor in undisturbed.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
 def test_a_checkpoint_of_another_shape_is_refused_by_name(tmp_path):
-    fit(classifier(), loss_of, 10, recipe(6), tmp_path / "a", "a")
+    fit(classifier(), inputs_of, loss_of, 10, recipe(6), tmp_path / "a", "a")
     torch.manual_seed(0)
     wider = DualViewClassifier(Encoder(image_size=16, patch_size=8, width=32, depth=2, heads=2), classes=3, variant="concat", fuse_at=1)
     with pytest.raises(LoupeError, match="model.safetensors does not fit"):
-        fit(wider, loss_of, 10, recipe(6), tmp_path / "a", "a")
+        fit(wider, inputs_of, loss_of, 10, recipe(6), tmp_path / "a", "a")
 
 
 def test_truncated_checkpoint_is_refused_by_name(tmp_path):
-    fit(classifier(), loss_of, 10, recipe(6), tmp_path / "a", "a")
+    fit(classifier(), inputs_of, loss_of, 10, recipe(6), tmp_path / "a", "a")
     path = next((tmp_path / "a").glob("step-*/model.safetensors"))
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(LoupeError, match="model.safetensors cannot be read"):
-        fit(classifier(), loss_of, 10, recipe(6), tmp_path / "a", "a")
+        fit(classifier(), inputs_of, loss_of, 10, recipe(6), tmp_path / "a", "a")
 
 
-def test_nan_loss_stops_with_step_and_rows(tmp_path):
-    def broken(module, rows, generator):
-        terms = loss_of(module, rows, generator)
-        return {"loss": terms["loss"] * float("nan")}
+def test_a_loss_that_is_not_finite_stops_at_once_with_step_rows_and_the_last_good_checkpoint(tmp_path):
+    calls = 0
 
-    with pytest.raises(LoupeError, match=r"the loss is nan at step 0 \(rows \["):
-        fit(classifier(), broken, 10, recipe(6), tmp_path / "a", "a")
+    def broken(module, *inputs):
+        nonlocal calls
+        calls += 1
+        return {"loss": loss_of(module, *inputs)["loss"] * (math.inf if calls == 12 else 1.0)}
+
+    rows = re.escape(str(batch_order(10, 4, 11, 7).tolist()))
+    with pytest.raises(LoupeError, match=rf"the loss is inf at step 11 \(rows {rows}…\); the last good checkpoint is .*step-11"):
+        fit(classifier(), inputs_of, broken, 10, recipe(600), tmp_path / "a", "a")  # 600 steps: the history has every third
+    assert calls == 12
+    with pytest.raises(LoupeError, match="there is no checkpoint yet"):
+        fit(classifier(), inputs_of, lambda *x: {"loss": loss_of(*x)["loss"] * math.nan}, 10, recipe(9), tmp_path / "b", "b")
+
+
+def test_the_device_is_read_every_25_steps_and_still_names_the_step(tmp_path, monkeypatch):
+    """As on a GPU, where reading each loss would make the host wait."""
+    import loupe.training.loop as loop
+
+    reads = []
+    read = Losses.read
+    monkeypatch.setattr(Losses, "read", lambda self, stop: reads.append(len(self.steps)) or read(self, stop))
+    monkeypatch.setattr(loop, "reading_interval", lambda device: 25)
+    history = fit(classifier(), inputs_of, loss_of, 10, recipe(30, checkpoint_seconds=1e9), tmp_path / "a", "a")
+    assert reads == [25, 5] and [entry["step"] for entry in history] == list(range(30))
+    monkeypatch.undo()
+    assert history == fit(classifier(), inputs_of, loss_of, 10, recipe(30, checkpoint_seconds=1e9), tmp_path / "b", "b")
+    calls = 0
+
+    def broken(module, *inputs):
+        nonlocal calls
+        calls += 1
+        return {"loss": loss_of(module, *inputs)["loss"] * (math.nan if calls == 27 else 1.0)}
+
+    monkeypatch.setattr(loop, "reading_interval", lambda device: 25)
+    with pytest.raises(LoupeError, match="is nan at step 26 .*step-25"):
+        fit(classifier(), inputs_of, broken, 10, recipe(30), tmp_path / "c", "c")
+
+
+def test_sigterm_saves_and_the_run_continues_as_if_nothing_had_been(tmp_path, capfd):
+    undisturbed = classifier()
+    history = fit(undisturbed, inputs_of, loss_of, 10, recipe(12), tmp_path / "a", "a")
+
+    def told_to_stop(rows, generator):
+        if not os.path.exists(tmp_path / "b" / "told"):
+            (tmp_path / "b").mkdir(exist_ok=True)
+            (tmp_path / "b" / "told").touch()
+            os.kill(os.getpid(), signal.SIGTERM)
+        return inputs_of(rows, generator)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        fit(classifier(), told_to_stop, loss_of, 10, recipe(12, checkpoint_seconds=1e9), tmp_path / "b", "b")
+    assert ended.value.code == 143 and signal.getsignal(signal.SIGTERM) == before
+    assert "SIGTERM after step 0" in capfd.readouterr().err
+    resumed = classifier()
+    assert fit(resumed, told_to_stop, loss_of, 10, recipe(12), tmp_path / "b", "b") == history
+    for name, tensor in undisturbed.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_the_best_weights_on_validation_are_kept_beside_the_last(tmp_path):
+    scores, heads = iter([0.1, 0.7, 0.4, 0.6]), []
+
+    def score(model):
+        assert not model.training
+        heads.append(model.head.weight.clone())
+        return next(scores)
+
+    model = classifier()
+    fit(model, inputs_of, loss_of, 10, recipe(8), tmp_path / "a", "a", validation=Validation(score, every=2))
+    best = classifier()
+    load_weights(tmp_path / "a" / "best" / "model.safetensors", best)
+    assert len(heads) == 4 and torch.equal(best.head.weight, heads[1]) and not torch.equal(best.head.weight, model.head.weight)
+    assert best_score(tmp_path / "a") == 0.7 and model.training
 
 
 def test_layer_decay_reaches_every_parameter_once():

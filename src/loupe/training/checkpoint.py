@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -33,10 +37,9 @@ def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
 
 def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, list[dict[str, float]]] | None:
     """Restore the latest checkpoint into `model` and `optimizer`; returns (next step, history), or None where there is none."""
-    pointer = folder / "latest"
-    if not pointer.exists():
+    target = latest_checkpoint(folder)
+    if target is None:
         return None
-    target = folder / pointer.read_text(encoding="utf-8")
     load_weights(target / "model.safetensors", model)
     try:
         state = torch.load(target / "optimizer.pt", weights_only=True, map_location="cpu")
@@ -45,6 +48,46 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
         raise LoupeError(f"{target} is damaged ({error}): delete {folder} and run the same command again.") from error
     optimizer.load_state_dict(state)
     return meta["step"], meta["history"]
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The whole checkpoint that a run in `folder` would continue from."""
+    pointer = folder / "latest"
+    return folder / pointer.read_text(encoding="utf-8") if pointer.exists() else None
+
+
+def save_best(folder: Path, model: nn.Module, step: int, score: float) -> None:
+    """Keep the weights of the best validation score beside the checkpoints: `folder/best/model.safetensors` and `meta.json`."""
+    save_weights(folder / "best" / "model.safetensors", model)
+    temporary = folder / "best" / "meta.tmp"
+    temporary.write_text(json.dumps({"step": step, "score": score}), encoding="utf-8")
+    os.replace(temporary, folder / "best" / "meta.json")
+
+
+def best_score(folder: Path) -> float | None:
+    """The best validation score so far, or None."""
+    path = folder / "best" / "meta.json"
+    return json.loads(path.read_text(encoding="utf-8"))["score"] if path.exists() else None
+
+
+@contextmanager
+def stop_requests() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets (Slurm, a cloud machine called back, `kill`), so that the step under way ends and its checkpoint is written.
+
+    Only the main thread can listen; elsewhere the event stays clear and SIGTERM does what it did. A request that came too late to be looked at
+    ends the process when the block is left.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if asked.is_set():
+        raise SystemExit(128 + signal.SIGTERM)
 
 
 def save_weights(path: Path, model: nn.Module) -> None:

@@ -1,10 +1,17 @@
-"""Where a stage computes: the device that `scale.device` names, and torch set so that equal runs give equal bytes."""
+"""Where a stage computes: the device that `scale.device` names, alone or with other processes, and torch set so that equal runs give equal bytes."""
 
 from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from loupe.errors import LoupeError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 def resolve_device(name: str) -> torch.device:
@@ -13,6 +20,8 @@ def resolve_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
         raise LoupeError(f"conf key scale.device is {name}, but this machine has none: set it to cpu or auto.")
+    if name == "cuda" and "LOCAL_RANK" in os.environ:  # one process a GPU, started by `accelerate launch` or `torchrun`
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     return torch.device(name)
 
 
@@ -20,3 +29,22 @@ def prepare_torch(threads: int) -> None:
     """Fixed thread count and deterministic kernels: the same bytes every time on one machine (CPU, fp32)."""
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def open_accelerator(device: torch.device, precision: str) -> Accelerator:
+    """The accelerator of this process: its device, its precision, and the process group where a launcher started several (WORLD_SIZE)."""
+    from accelerate import Accelerator  # half a second, and only training needs it
+
+    threads = torch.get_num_threads()
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
+    torch.set_num_threads(threads)  # accelerate sets its own with several CPU processes; the number decides the order of sums
+    return accelerator
+
+
+def shared_path(accelerator: Accelerator, path: Path) -> Path:
+    """The main process's `path` in all processes, so that all continue from the same checkpoint."""
+    if accelerator.num_processes == 1:
+        return path
+    from accelerate.utils import broadcast_object_list
+
+    return Path(broadcast_object_list([str(path.absolute())])[0])

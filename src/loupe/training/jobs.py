@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from loupe.progress import track
+from loupe.training.record import Place, record_in, recording_place
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def run_jobs(jobs: Sequence[Job], label: str, *, workers: int, in_process: bool)
     if not open_jobs:
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_enter_worker, initargs=(os.getpid(),)) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_enter_worker, initargs=(os.getpid(), recording_place())) as pool:
         futures = [pool.submit(job.run, *job.args) for job in open_jobs]
         try:
             for future in track(as_completed(futures), label, total=len(futures)):
@@ -48,10 +49,11 @@ def run_jobs(jobs: Sequence[Job], label: str, *, workers: int, in_process: bool)
             raise
 
 
-def _enter_worker(parent: int) -> None:
-    """One thread (the number of threads decides the order of sums, and so the bytes), keep the worker's own bars out of the log, and die with
-    the parent: a killed kernel leaves no orphans."""
+def _enter_worker(parent: int, place: Place | None) -> None:
+    """One thread (the number of threads decides the order of sums, and so the bytes), keep the worker's own bars out of the log, record runs
+    where the parent does, and die with it: a killed kernel leaves no orphans."""
     os.environ["LOUPE_QUIET"] = "1"
+    record_in(place)
     from loupe.training.device import prepare_torch
 
     prepare_torch(1)

@@ -1,10 +1,15 @@
-"""The one training loop. Everything random in a step is a function of (seed, step), so a resumed run repeats the undisturbed one bit for bit."""
+"""The one training loop, on Hugging Face accelerate: one process or several, CPU or GPU, whole batches or parts of one.
+
+Everything random in a step is a function of (seed, step) and is drawn for the whole batch; a process or a part takes its rows of what was
+drawn. So a resumed run repeats the undisturbed one bit for bit, and a batch in parts or on several processes trains as the whole batch does.
+"""
 
 from __future__ import annotations
 
+import signal
+import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,17 +21,19 @@ from loupe.config import Config
 from loupe.errors import LoupeError
 from loupe.progress import track
 from loupe.settings import DualView, FinetuneSchedule, MaeFace, MaeSchedule, MicronBertSettings, MicronSchedule
-from loupe.training.checkpoint import load_checkpoint, save_checkpoint
-from loupe.training.device import resolve_device
+from loupe.training.checkpoint import best_score, latest_checkpoint, load_checkpoint, save_best, save_checkpoint, stop_requests
+from loupe.training.device import open_accelerator, resolve_device, shared_path
+from loupe.training.parts import Losses, Part, accumulate, draw_depth_for_whole_batch
+from loupe.training.record import RunRecord
 from loupe.training.schedules import batch_order
 
 Optimisation = MaeFace | DualView | MicronBertSettings
 Schedule = MaeSchedule | FinetuneSchedule | MicronSchedule
 
-
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. `lr` is the table of learning rates, one a step; `betas`, `weight_decay`: AdamW; `clip`: gradient norm."""
+    """How to train. `lr` is the table of learning rates, one a step; `batch`: the effective batch, over all processes and parts (what the
+    lr rule counts); `betas`, `weight_decay`: AdamW; `clip`: gradient norm."""
 
     lr: np.ndarray
     batch: int
@@ -56,7 +63,18 @@ class Recipe:
         )
 
 
-LossFunction = Callable[[nn.Module, torch.Tensor, torch.Generator], dict[str, torch.Tensor]]
+@dataclass(frozen=True)
+class Validation:
+    """`score(model)` on inner validation people, higher is better, every `every` steps and at the end; the best weights go to `best/`."""
+
+    score: Callable[[nn.Module], float]
+    every: int
+
+
+# (rows, generator) -> tensors whose first dimension is the batch; (model, *those tensors) -> named terms, see `fit`
+InputFunction = Callable[[torch.Tensor, torch.Generator], tuple[torch.Tensor, ...]]
+LossFunction = Callable[..., dict[str, torch.Tensor]]
+History = list[dict[str, float]]
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
@@ -64,60 +82,112 @@ def step_generator(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1))
 
 
+def reading_interval(device: torch.device) -> int:
+    """Steps between two readings of the losses: reading makes the host wait for the device, but on the CPU there is nothing to wait for."""
+    return 1 if device.type == "cpu" else 25
+
+
 def fit(
     model: nn.Module,
+    inputs_of: InputFunction,
     loss_of: LossFunction,
     count: int,
     recipe: Recipe,
     checkpoints: Path,
     label: str,
-    after_step: Callable[[nn.Module, int], None] | None = None,
-) -> list[dict[str, float]]:
+    after_step: Callable[[nn.Module, int, dict[str, torch.Tensor]], None] | None = None,
+    validation: Validation | None = None,
+) -> History:
     """Train `model` for len(recipe.lr) steps on `count` samples; continue from `checkpoints` if a run died there.
 
-    `loss_of(model, rows, generator)` gets the row numbers of the batch and the step's generator and returns named scalars with "loss" among
-    them. Returns the history: [{"step", name: value, ...}], about 200 entries. Raises LoupeError on a loss that is not finite, naming step,
-    rows and the last good checkpoint.
+    `inputs_of(rows, generator)` makes the tensors of the whole batch, augmented, from row numbers (B,) and the step's generator; all randomness
+    of the data belongs there. `loss_of(model, *tensors)` gets all or some rows of them and returns named scalars that are means over its rows,
+    "loss" among them, and, where `after_step` wants it, tensors with a row a sample. `after_step(model, step, outputs)` follows the optimiser's
+    step with those tensors, the rows of this process together.
+
+    Returns the history: [{"step", name: value, ...}], about 200 entries. A checkpoint is written every `recipe.checkpoint_seconds`, at the end,
+    and on SIGTERM, which ends the process with status 143. Where CUDA has too little memory, the batch goes through in parts of half the size.
+    Raises LoupeError on a loss or gradient that is not finite, naming step, rows and the last good checkpoint.
     """
-    model.to(recipe.device).train()
-    groups = parameter_groups(model, recipe.weight_decay, recipe.layer_decay)
-    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=recipe.betas, fused=True)
-    history: list[dict[str, float]] = []
+    accelerator = open_accelerator(recipe.device, recipe.precision)
+    if recipe.batch % accelerator.num_processes:
+        raise LoupeError(f"{label}: a batch of {recipe.batch} does not divide over {accelerator.num_processes} processes; choose one that does.")
+    main = accelerator.is_main_process
+    model.to(accelerator.device).train()
+    part = Part()
+    draw_depth_for_whole_batch(model, part)
+    optimizer = torch.optim.AdamW(parameter_groups(model, recipe.weight_decay, recipe.layer_decay), lr=0.0, betas=recipe.betas, fused=True)
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    history: History = []
     steps, first = len(recipe.lr), 0
+    checkpoints = shared_path(accelerator, checkpoints)
     found = load_checkpoint(checkpoints, model, optimizer)
     if found is not None:
         first, history = found
+    best = best_score(checkpoints)
     every = max(1, steps // 200)
-    autocast = torch.autocast(recipe.device.type, torch.bfloat16) if recipe.precision == "bf16" else nullcontext()
+    read_every = reading_interval(accelerator.device)
+    record = RunRecord.open(checkpoints, label, recipe, first, accelerator) if main and first < steps else RunRecord.none()
+    wrapped = accelerator.prepare_model(model)
+    losses = Losses(accelerator)
     saved = time.monotonic()
-    for step in track(range(first, steps), label, total=steps - first):
-        for group in optimizer.param_groups:
-            group["lr"] = float(recipe.lr[step]) * group["lr_scale"]
-        rows = torch.from_numpy(batch_order(count, recipe.batch, step, recipe.seed))
-        generator = step_generator(recipe.seed, step)
-        # Dropout and stochastic depth draw from torch's own stream, so that stream, too, is a function of the step.
-        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
-        with autocast:
-            terms = loss_of(model, rows, generator)
-        terms["loss"].backward()
-        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if after_step is not None:
-            after_step(model, step)
-        if step % every == 0 or step == steps - 1:
-            values = {name: float(value.detach()) for name, value in terms.items()}
-            if not np.isfinite(values["loss"]):
-                raise LoupeError(
-                    f"{label}: the loss is {values['loss']} at step {step} (rows {rows[:8].tolist()}…); the last good checkpoint is in "
-                    f"{checkpoints}. Lower the learning rate in conf/scale or look at those rows."
-                )
-            history.append({"step": step, **values})
+    with stop_requests() as stop, record:
+        for step in track(range(first, steps), label, total=steps - first):
+            for group in optimizer.param_groups:
+                group["lr"] = float(recipe.lr[step]) * group["lr_scale"]
+            rows = torch.from_numpy(batch_order(count, recipe.batch, step, recipe.seed))
+            generator = step_generator(recipe.seed, step)
+            inputs = inputs_of(rows, generator)
+            if step == first:
+                record.count_flops(model, loss_of, inputs)
+            part.seed = int(torch.randint(2**62, (1,), generator=generator))
+            terms, outputs = accumulate(accelerator, wrapped, loss_of, inputs, part, label)
+            terms["grad_norm"] = accelerator.clip_grad_norm_(trained, recipe.clip)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            if after_step is not None:
+                after_step(model, step, outputs)
+            losses.add(step, terms)
+            last = step == steps - 1
+            if not last and (step + 1) % read_every:
+                continue
+            entries, asked = losses.read(stop.is_set())
+            for entry in entries:
+                if not np.isfinite([entry["loss"], entry["grad_norm"]]).all():
+                    raise _not_finite(label, entry, count, recipe, checkpoints)
+                if entry["step"] % every == 0 or entry["step"] == steps - 1:
+                    history.append({name: value for name, value in entry.items() if name != "grad_norm"})
+            record.add(entries)
+            if validation is not None and main and (last or (step + 1) % validation.every < read_every):
+                score = validation.score(model.eval())
+                model.train()
+                record.add([{"step": step, "validation": score}])
+                if best is None or score > best:
+                    best = score
+                    save_best(checkpoints, model, step + 1, score)
             # The last step is always saved: what comes after training (scores, figures) may be killed, too.
-            if step == steps - 1 or time.monotonic() - saved > recipe.checkpoint_seconds:
+            if main and (last or asked or time.monotonic() - saved > recipe.checkpoint_seconds):
                 save_checkpoint(checkpoints, model, optimizer, step + 1, history)
+                record.write()
                 saved = time.monotonic()
+            if asked:
+                print(f"{label}: SIGTERM after step {step}; saved in {checkpoints}, the same command continues.", file=sys.stderr, flush=True)
+                raise SystemExit(128 + signal.SIGTERM)
+    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
     return history
+
+
+def _not_finite(label: str, entry: dict[str, float], count: int, recipe: Recipe, checkpoints: Path) -> LoupeError:
+    """What to say when training went wrong at `entry`; the rows of that step are a function of its number."""
+    what, value = ("loss", entry["loss"]) if not np.isfinite(entry["loss"]) else ("gradient's norm", entry["grad_norm"])
+    step = int(entry["step"])
+    rows = batch_order(count, recipe.batch, step, recipe.seed)
+    last = latest_checkpoint(checkpoints)
+    kept = f"the last good checkpoint is {last}" if last else f"there is no checkpoint yet in {checkpoints}"
+    return LoupeError(
+        f"{label}: the {what} is {value} at step {step} (rows {rows[:8].tolist()}…); {kept}. "
+        "Lower the learning rate in conf/scale or look at those rows."
+    )
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float) -> list[dict]:

@@ -29,15 +29,18 @@ def pretrain(config: Config, images: np.ndarray, seed: int, checkpoints: Path) -
     patches = (config.scale.image.size // config.scale.image.patch) ** 2
     shift = round(settings.shift * config.scale.image.size / 64)
 
-    def loss_of(module, rows, generator):
+    def inputs_of(rows, generator):
         (batch,) = flip_and_shift([pixels[rows.to(device)]], shift, generator)
         noise = torch.rand(len(rows), patches, generator=generator).to(device)
-        return {"loss": module(to_float(batch), noise)["loss"]}
+        return to_float(batch), noise
+
+    def loss_of(module, faces, noise):
+        return {"loss": module(faces, noise)["loss"]}
 
     batch = min(schedule.batch, len(images))
     lr = pretraining_lr(schedule.epochs, schedule.warmup_epochs, schedule.base_lr, batch, len(images))
     recipe = Recipe.of(config, settings, schedule, lr=lr, batch=batch, seed=seed)
-    history = fit(model, loss_of, len(images), recipe, checkpoints, "MAE-Face pre-training")
+    history = fit(model, inputs_of, loss_of, len(images), recipe, checkpoints, "MAE-Face pre-training")
     return model.eval(), history
 
 

@@ -72,18 +72,19 @@ def pretrain(
     side = config.scale.image.size // config.scale.image.patch
     shift = round(4 * config.scale.image.size / 64)
 
-    teacher: dict[str, torch.Tensor] = {}
-
-    def loss_of(module, chosen, generator):
+    def inputs_of(chosen, generator):
         first, second = pairs.draw(chosen, generator)
         frames = flip_and_shift([pixels[first.to(device)], pixels[second.to(device)]], shift, generator)
         frame_t, frame_td = (to_float(frame) for frame in frames)
         crop = random_crop_resized(frame_td, settings.crop_scale, generator)
         swapped = swap_blocks((len(chosen), side, side), settings.swap_ratio, settings.swap_block, generator).to(device)
-        out = module(frame_t, frame_td, crop, swapped)
-        if settings.agreement == "dino":
-            teacher["output"] = out["teacher"]
-        return {name: out[name] for name in ("loss", "reconstruction", "agreement", "ct_std")}
+        return frame_t, frame_td, crop, swapped
+
+    names = ["loss", "reconstruction", "agreement", "ct_std", *(["teacher"] if settings.agreement == "dino" else [])]
+
+    def loss_of(module, *inputs):
+        out = module(*inputs)
+        return {name: out[name] for name in names}
 
     batch = min(schedule.batch, len(pairs.anchors))
     lr = pretraining_lr(schedule.epochs, schedule.warmup_epochs, schedule.base_lr, batch, len(pairs.anchors))
@@ -91,11 +92,11 @@ def pretrain(
     # DINO's momentum rises to 1 along half a cosine; it starts at the decay that the released checkpoint stores.
     momentum = 1 - warmup_cosine(len(lr), 0, 1 - 0.997)
 
-    def follow(module, step):
+    def follow(module, step, outputs):
         if settings.agreement == "dino":
-            module.update_teacher(teacher["output"], float(momentum[step]))
+            module.update_teacher(outputs["teacher"], float(momentum[step]))
 
-    history = fit(model, loss_of, len(pairs.anchors), recipe, checkpoints, "Micron-BERT pre-training", after_step=follow)
+    history = fit(model, inputs_of, loss_of, len(pairs.anchors), recipe, checkpoints, "Micron-BERT pre-training", after_step=follow)
     return model.eval(), history
 
 

@@ -95,18 +95,20 @@ def finetune(
     labels = torch.tensor(data.store.labels[rows]).to(device)
     shift = round(settings.shift * config.scale.image.size / 64)
 
-    def loss_of(module, batch, generator):
+    def inputs_of(batch, generator):
         batch = batch.to(device)
         views = flip_and_shift([tensor[batch] for tensor in tensors], shift, generator)
-        views = brightness_and_contrast([to_float(view) for view in views], settings.brightness, generator)
-        return {"loss": functional.cross_entropy(module(*views), labels[batch], label_smoothing=settings.label_smoothing)}
+        return labels[batch], *(to_float(view) for view in views)
+
+    def loss_of(module, truth, *views):
+        return {"loss": functional.cross_entropy(module(*views), truth, label_smoothing=settings.label_smoothing)}
 
     batch = min(schedule.batch, len(rows))
     steps = int(np.clip(schedule.epochs * len(rows) // batch, schedule.min_steps, schedule.max_steps))
     pretrained = arm.init == "mae"
     lr = warmup_cosine(steps, max(1, round(settings.warmup_share * steps)), schedule.lr_mae if pretrained else schedule.lr_scratch)
     recipe = Recipe.of(config, settings, schedule, lr=lr, batch=batch, seed=seed, layer_decay=settings.layer_decay if pretrained else 1.0)
-    history = fit(model, loss_of, len(rows), recipe, checkpoints, f"{arm.name}, {len(rows)} labels, seed {seed}")
+    history = fit(model, inputs_of, loss_of, len(rows), recipe, checkpoints, f"{arm.name}, {len(rows)} labels, seed {seed}")
     return model.eval(), history
 
 

@@ -1,0 +1,108 @@
+"""A batch in parts, on one process or two, trains as the whole batch; where memory is short, the parts are halved and nothing else changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from runs import IMAGES, classifier, classify, inputs_of, loss_of, recipe, results
+
+from loupe.errors import LoupeError
+from loupe.models.micron_bert import MicronBert
+from loupe.models.vit import Encoder
+from loupe.training.loop import fit
+from loupe.training.parts import BatchDropPath, Part
+
+HERE = Path(__file__).parent
+STEPS = 12
+
+
+def test_two_processes_reproduce_one(tmp_path):
+    """With gloo on the CPU, through torchrun."""
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "runs.py", str(tmp_path / "two")]
+    environment = os.environ | {"PYTHONPATH": str(HERE.parents[1] / "src"), "OMP_NUM_THREADS": "1", "LOUPE_QUIET": "1"}
+    process = subprocess.Popen(command, cwd=HERE, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    one = results(tmp_path / "one")
+    text, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, text[-3000:]
+    two = json.loads((tmp_path / "two" / "results.json").read_text())
+    assert two["said"] == one["said"]
+    for name in ("mae", "dino", "classifier"):
+        assert len(one[name]) == len(two[name]) >= 8
+        for alone, together in zip(one[name], two[name], strict=True):
+            for term in set(alone) - {"ct_std"}:  # a deviation over the batch is not the mean of its parts' deviations
+                assert together[term] == pytest.approx(alone[term], abs=1e-5), (name, term, alone["step"])
+
+
+def out_of_memory_above(limit, seen):
+    def loss(module, truth, *views):
+        seen.append(len(truth))
+        if len(truth) > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return loss_of(module, truth, *views)
+
+    return loss
+
+
+def test_out_of_memory_halves_the_parts_and_keeps_the_effective_batch(tmp_path, capfd):
+    history, whole = classify(tmp_path / "whole")
+    model, seen = classifier(), []
+    halved = fit(model, inputs_of, out_of_memory_above(3, seen), len(IMAGES), recipe(STEPS), tmp_path / "parts", "small card")
+    assert seen == [8, 4, *[2] * 4 * STEPS]
+    said = capfd.readouterr().err
+    assert "in parts of 4" in said and "batches of 8 go through in parts of 2. The effective batch stays." in said
+    for a, b in zip(history, halved, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-5)
+    with torch.inference_mode():  # not the weights: AdamW blows up the rounding of gradients that ought to be 0, such as those of key biases
+        torch.testing.assert_close(model.eval()(IMAGES, IMAGES), whole(IMAGES, IMAGES), atol=1e-4, rtol=1e-3)
+
+
+def test_where_not_even_one_sample_fits_the_way_out_is_named(tmp_path):
+    with pytest.raises(LoupeError, match="1 samples a process do not fit .* smaller batch"):
+        fit(classifier(), inputs_of, out_of_memory_above(0, []), len(IMAGES), recipe(STEPS), tmp_path, "tiny card")
+
+
+def test_outputs_with_a_row_a_sample_reach_the_teacher_whole(tmp_path):
+    """`dino`: the centre must follow the teacher's logits of all parts, not of the last one."""
+
+    def train(limit, folder):
+        torch.manual_seed(0)
+        encoder = Encoder(image_size=16, patch_size=8, width=16, depth=1, heads=2)
+        model = MicronBert(encoder, decoder_depth=1, decoder_heads=2, agreement="dino", dino_hidden=16, dino_bottleneck=8, dino_out=6)
+
+        def batch(rows, generator):
+            return IMAGES[rows], IMAGES[rows] * 0.9, IMAGES[rows] * 1.1, model.draw_swaps(len(rows), generator)
+
+        def loss(module, frame_t, *rest):
+            if len(frame_t) > limit:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            out = module(frame_t, *rest)
+            return {"loss": out["loss"], "teacher": out["teacher"]}
+
+        fit(model, batch, loss, len(IMAGES), recipe(6), folder, "dino", after_step=lambda m, step, out: m.update_teacher(out["teacher"], 0.9))
+        return model.centre
+
+    torch.testing.assert_close(train(3, tmp_path / "parts"), train(8, tmp_path / "whole"), atol=1e-6, rtol=1e-5)
+
+
+def test_stochastic_depth_of_parts_is_that_of_the_batch_and_keeps_the_expected_share():
+    part = Part(batch=4000, rows=slice(0, 4000))
+    layer = BatchDropPath(0.3, part).train()
+    x = torch.ones(8000, 2, 5)  # two views of 4000 samples, one behind the other
+    torch.manual_seed(3)
+    whole = layer(x)
+    kept = whole[:, 0, 0] > 0
+    assert abs(float(kept.float().mean()) - 0.7) < 0.02
+    assert torch.equal(whole, torch.where(kept[:, None, None], 1 / 0.7, 0.0).expand_as(whole))
+    part.rows = slice(1000, 3000)
+    torch.manual_seed(3)
+    cut = layer(x[:4000])
+    assert torch.equal(cut, torch.cat([whole[1000:3000], whole[5000:7000]]))
+    assert torch.equal(layer.eval()(x), x)
