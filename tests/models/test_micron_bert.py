@@ -279,10 +279,11 @@ def test_forward_equals_loops_in_value_state_and_after_one_step(nano, images, ge
             # A teacher that is not the student, else an exchange would not show; large weights, else the L2 norm divides by nearly 0.
             for parameter in (*fast.head.parameters(), *fast.teacher_head.parameters()):
                 parameter.add_(0.5 * torch.randn(parameter.shape, generator=generator))
+            fast.teacher_temp.fill_(0.07)
     slow.load_state_dict(fast.state_dict())
     frames = [images(2, seed=seed, side=24) for seed in (1, 2, 3)]
     swapped = fast.draw_swaps(2, generator)
-    out = fast(*frames, swapped, teacher_temp=0.07)
+    out = fast(*frames, swapped)
     loss, reconstruction, agreement, teacher = slow_forward(slow, *frames, swapped, 0.07)
     for got, expected in ((out["loss"], loss), (out["reconstruction"], reconstruction), (out["agreement"], agreement)):
         torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=1e-5)

@@ -9,10 +9,25 @@ Nothing in this file talks to other processes inside a forward pass, so DDP and 
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+FIRST_TEMPERATURE = 0.04  # of the teacher: DINO's start, and the released code's value throughout
+
+
+def dino_schedules(steps: int, *, constant_temperature: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """The teacher's momentum and temperature at each of `steps` steps.
+
+    Momentum rises to 1 along half a cosine, from the decay that the released checkpoint stores (.997). Temperature warms up from .04 to .07
+    over the first 30 % (DINO, section 3 and its ablation); `constant_temperature`: .04 throughout, as released.
+    """
+    momentum = 1 - (1 - 0.997) * 0.5 * (1 + np.cos(np.pi * np.arange(steps) / max(steps - 1, 1)))
+    if constant_temperature:
+        return momentum, np.full(steps, FIRST_TEMPERATURE)
+    return momentum, np.interp(np.arange(steps), [0, max(0.3 * steps, 1)], [FIRST_TEMPERATURE, 0.07])
 
 
 def mse_agreement(ct: Tensor, ct_crop: Tensor) -> Tensor:
@@ -20,7 +35,7 @@ def mse_agreement(ct: Tensor, ct_crop: Tensor) -> Tensor:
     return F.mse_loss(ct.float(), ct_crop.detach().float())
 
 
-def dino_agreement(student: Tensor, teacher: Tensor, centre: Tensor, student_temp: float, teacher_temp: float | Tensor) -> Tensor:
+def dino_agreement(student: Tensor, teacher: Tensor, centre: Tensor, student_temp: float, teacher_temp: Tensor) -> Tensor:
     """H(p_ct, p_ct_crop): cross-entropy of the student's distribution under the teacher's, centred and sharpened (DINO, Eq. 1-3).
 
     student, teacher: logits (B, K); centre (K). No gradient into the teacher. Returns ().

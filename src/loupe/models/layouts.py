@@ -194,6 +194,8 @@ def _no_place(name: str, weights: Weights, layout: str) -> str | None:
     if layout == "micron-bert" and weights.kind == layout:
         if name.startswith("attention."):
             return None if "attention.proj.weight" in weights.tensors else "DMA of layout 'paper' has no counterpart in the released code"
+        if name == "teacher_temp":
+            return "the released code keeps the teacher's temperature outside its weights"
         if name == "centre" or name.startswith(("teacher_encoder.", "teacher_head.", "head.mlp.", "head.last")):
             return None
     return f"layout {layout} has no such part"

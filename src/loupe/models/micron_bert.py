@@ -46,7 +46,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from loupe.errors import LoupeError
-from loupe.models.agreement import DinoHead, dino_agreement, mse_agreement, update_centre, update_teacher
+from loupe.models.agreement import FIRST_TEMPERATURE, DinoHead, dino_agreement, mse_agreement, update_centre, update_teacher
 from loupe.models.micro_attention import Micro, MicroAttention
 from loupe.models.patches import normalise_patches, patchify, unpatchify
 from loupe.models.vit import Decoder, Encoder, layer_groups
@@ -121,6 +121,7 @@ class MicronBert(nn.Module):
             self.teacher_encoder.requires_grad_(False)
             self.teacher_head.requires_grad_(False)
             self.register_buffer("centre", torch.zeros(dino_out))
+            self.register_buffer("teacher_temp", torch.tensor(FIRST_TEMPERATURE))  # follows a schedule; stored, so that a run resumes
         if self.mask_token is not None:
             nn.init.normal_(self.mask_token, std=0.02)
 
@@ -135,14 +136,13 @@ class MicronBert(nn.Module):
             self.teacher_encoder.load_state_dict(self.encoder.state_dict())
             self.teacher_head.load_state_dict(self.head.state_dict())
             self.centre.zero_()
+            self.teacher_temp.fill_(FIRST_TEMPERATURE)
 
     def draw_swaps(self, batch: int, generator: torch.Generator) -> Tensor:
         """The `swapped` argument of `forward` for this model's grid, ratio and block."""
         return swap_blocks((batch, *self.encoder.grid), self.swap_ratio, self.swap_block, generator)
 
-    def forward(
-        self, frame_t: Tensor, frame_td: Tensor, crop_td: Tensor, swapped: Tensor, teacher_temp: float | Tensor = 0.04
-    ) -> dict[str, Tensor]:
+    def forward(self, frame_t: Tensor, frame_td: Tensor, crop_td: Tensor, swapped: Tensor) -> dict[str, Tensor]:
         """I_t, I_{t+d}, a crop of I_{t+d} resized to the same size (B, C, H, W each), swapped (B, L) bool -> losses and maps.
 
         loss, reconstruction, agreement, ct_std are (); pred (B, L, P*P*C); dma, poi (B, L) where they exist; teacher (B, K) with `dino`,
@@ -162,7 +162,7 @@ class MicronBert(nn.Module):
         elif self.agreement == "dino":
             with torch.no_grad():
                 out["teacher"] = self.teacher_head(self.teacher_encoder(crop_td)[:, 0])
-            out["agreement"] = dino_agreement(self.head(ct), out["teacher"], self.centre, self.student_temp, teacher_temp)
+            out["agreement"] = dino_agreement(self.head(ct), out["teacher"], self.centre, self.student_temp, self.teacher_temp)
         out["loss"] = reconstruction + self.beta * out["agreement"]  # Eq. 13 with gamma = 1
         for name, value in (("dma", micro.dma), ("poi", micro.poi)):
             if value is not None:
@@ -190,11 +190,16 @@ class MicronBert(nn.Module):
             target = normalise_patches(target)[0]
         return F.mse_loss(pred.float(), target)
 
-    def update_teacher(self, teacher: Tensor, momentum: float) -> None:
-        """After the optimiser's step, with forward's `teacher` output: the EMA teacher follows, then the centre. `dino` only."""
+    def update_teacher(self, teacher: Tensor, momentum: float, temperature: float | None = None) -> None:
+        """After the optimiser's step, with forward's `teacher` output: the EMA teacher follows, then the centre. `dino` only.
+
+        temperature: the teacher's at the next step (None: as it is); see `dino_schedules`.
+        """
         update_teacher(self.teacher_encoder, self.encoder, momentum)
         update_teacher(self.teacher_head, self.head, momentum)
         update_centre(self.centre, teacher, self.centre_momentum)
+        if temperature is not None:
+            self.teacher_temp.fill_(temperature)
 
     @torch.no_grad()
     def reconstruct(self, frame_t: Tensor, frame_td: Tensor, swapped: Tensor) -> Tensor:

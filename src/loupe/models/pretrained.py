@@ -75,6 +75,8 @@ def load_into(model: nn.Module, path: str | os.PathLike) -> dict[str, str]:
     expected = model.state_dict()
     spare = {name: "no such part in this model" for name in weights.tensors if name.removeprefix("encoder." * bare) not in expected}
     state = {name: tensor for name, tensor in state.items() if name in expected}
+    if "teacher_temp" in expected and weights.layout == "micron-bert":
+        state["teacher_temp"] = expected["teacher_temp"]  # constant in the released code, hence not in its files
     check(state, expected, str(path))
     model.load_state_dict(state)
     return weights.dropped | spare

@@ -14,12 +14,13 @@ from loupe.config import Config
 from loupe.data.augment import flip_and_shift, random_crop_resized, to_float
 from loupe.data.store import Store, read_store
 from loupe.errors import LoupeError
+from loupe.models.agreement import dino_schedules
 from loupe.models.micron_bert import MicronBert, swap_blocks
 from loupe.training.build import build_micron_bert
 from loupe.training.checkpoint import save_weights
 from loupe.training.device import resolve_device
 from loupe.training.loop import Recipe, fit
-from loupe.training.schedules import pretraining_lr, warmup_cosine
+from loupe.training.schedules import pretraining_lr
 
 
 @dataclass(frozen=True)
@@ -72,31 +73,29 @@ def pretrain(
     side = config.scale.image.size // config.scale.image.patch
     shift = round(4 * config.scale.image.size / 64)
 
-    def inputs_of(chosen, generator):
+    teacher: dict[str, torch.Tensor] = {}
+
+    def loss_of(module, chosen, generator):
         first, second = pairs.draw(chosen, generator)
         frames = flip_and_shift([pixels[first.to(device)], pixels[second.to(device)]], shift, generator)
         frame_t, frame_td = (to_float(frame) for frame in frames)
         crop = random_crop_resized(frame_td, settings.crop_scale, generator)
         swapped = swap_blocks((len(chosen), side, side), settings.swap_ratio, settings.swap_block, generator).to(device)
-        return frame_t, frame_td, crop, swapped
-
-    names = ["loss", "reconstruction", "agreement", "ct_std", *(["teacher"] if settings.agreement == "dino" else [])]
-
-    def loss_of(module, *inputs):
-        out = module(*inputs)
-        return {name: out[name] for name in names}
+        out = module(frame_t, frame_td, crop, swapped)
+        if settings.agreement == "dino":
+            teacher["output"] = out["teacher"]
+        return {name: out[name] for name in ("loss", "reconstruction", "agreement", "ct_std")}
 
     batch = min(schedule.batch, len(pairs.anchors))
     lr = pretraining_lr(schedule.epochs, schedule.warmup_epochs, schedule.base_lr, batch, len(pairs.anchors))
     recipe = Recipe.of(config, settings, schedule, lr=lr, batch=batch, seed=seed)
-    # DINO's momentum rises to 1 along half a cosine; it starts at the decay that the released checkpoint stores.
-    momentum = 1 - warmup_cosine(len(lr), 0, 1 - 0.997)
+    momentum, temperature = dino_schedules(len(lr), constant_temperature=settings.layout == "released")
 
-    def follow(module, step, outputs):
+    def follow(module, step):
         if settings.agreement == "dino":
-            module.update_teacher(outputs["teacher"], float(momentum[step]))
+            module.update_teacher(teacher["output"], float(momentum[step]), float(temperature[min(step + 1, len(lr) - 1)]))
 
-    history = fit(model, inputs_of, loss_of, len(pairs.anchors), recipe, checkpoints, "Micron-BERT pre-training", after_step=follow)
+    history = fit(model, loss_of, len(pairs.anchors), recipe, checkpoints, "Micron-BERT pre-training", after_step=follow)
     return model.eval(), history
 
 
