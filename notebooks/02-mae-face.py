@@ -87,7 +87,7 @@ noise = torch.rand(k, model.encoder.patches, generator=torch.Generator().manual_
 device = next(model.parameters()).device
 with torch.inference_mode():
     hidden = model(to_float(torch.from_numpy(faces)).to(device), noise.to(device))["masked"].cpu().numpy()
-    rebuilt = to_uint8(model.reconstruct(to_float(torch.from_numpy(faces)).to(device), noise.to(device))).cpu().numpy()
+    rebuilt = to_uint8(model.reconstruct(to_float(torch.from_numpy(faces)).to(device), noise.to(device)).cpu(), torch.from_numpy(faces)).numpy()
 strip = reconstruction_strip(
     faces, hide_patches(faces, hidden, cfg.scale.image.patch), rebuilt,
     caption="Validation people. Each hidden patch gets its true mean and contrast back (MAE's customary picture), so this flatters brightness; shape is the model's own.",
@@ -138,7 +138,7 @@ session.finish()
 # aim = torch.zeros(side, side)
 # aim[side // 4 : side // 2] = 1  # rows of patches to hide first (the eyes): try others
 # with torch.inference_mode():
-#     guess = to_uint8(model.reconstruct(to_float(torch.from_numpy(faces)).to(device), (noise + aim.flatten()).to(device))).cpu().numpy()
+#     guess = to_uint8(model.reconstruct(to_float(torch.from_numpy(faces)).to(device), (noise + aim.flatten()).to(device)).cpu(), torch.from_numpy(faces)).numpy()
 # face_rows({"as they are": faces, "rebuilt": guess})
 # ```
 #

@@ -53,7 +53,8 @@ from loupe.training.build import build_micron_bert
 from loupe.training.checkpoint import load_weights
 from loupe.training.device import resolve_device
 from loupe.training.jobs import Job, run_jobs
-from loupe.training.micro import loso_heads, onset_apex_features, pretrain_variant
+from loupe.training.loso import loso_heads
+from loupe.training.micro import onset_apex_features, pretrain_variant
 from loupe.training.stills import cell_jobs, prediction_table
 
 session = start(
@@ -102,7 +103,7 @@ for arm in experiment.micro:
     if arm.pretrained:
         load_weights(weights[arm.name], model)
     features = onset_apex_features(model.to(device), pairs.onset, pairs.apex)
-    each = loso_heads(features, pairs.labels, pairs.subjects, 3, seeds=cfg.scale.seeds, steps=head.steps, lr=head.lr, weight_decay=head.weight_decay)
+    each = loso_heads(features, pairs.labels, pairs.subjects, 3, seeds=cfg.scale.seeds, steps=head.steps, lr=head.lr, weight_decays=cfg.experiments.micro_expressions.weight_decays)
     parts += [prediction_table("micro", arm.name, 1.0, s, pd.DataFrame(pairs.rows), p) for s, p in zip(cfg.scale.seeds, each, strict=True)]
 clips_table = pd.concat(parts, ignore_index=True).assign(fold=lambda table: table["subject"])
 predictions = pd.concat([stills, clips_table], ignore_index=True)

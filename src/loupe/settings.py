@@ -132,6 +132,7 @@ class View:
 class MaeFace:
     mask_ratio: float
     norm_pix: bool
+    norm_channels: bool
     betas: list[float]
     weight_decay: float
     clip: float
@@ -154,7 +155,6 @@ class DualView:
     label_smoothing: float
     clip: float
     shift: int
-    brightness: float
     warmup_share: float
 
 

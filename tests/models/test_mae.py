@@ -28,6 +28,8 @@ def slow_mae(model, images, noise):
         pred = oracles.decoder_pixels(model.decoder, torch.stack(tokens), 0)[1:]
         target = oracles.patches_of(image, model.encoder.patch_size)
         if model.norm_pix:
+            if model.norm_channels:
+                target = torch.stack([t - torch.stack([t[c::3].mean() for c in range(3)] * (len(t) // 3)) for t in target])
             target = torch.stack([(t - t.mean()) / ((((t - t.mean()) ** 2).sum() / (len(t) - 1)) + 1e-6).sqrt() for t in target])
         losses += [((pred[i] - target[i]) ** 2).mean() for i in hidden]
         preds.append(pred)
@@ -35,9 +37,9 @@ def slow_mae(model, images, noise):
     return torch.stack(losses).mean(), torch.stack(preds), torch.stack(masks)
 
 
-@pytest.mark.parametrize("ratio, norm_pix", [(0.75, True), (0.75, False), (0.5, True), (0.9, False)])
-def test_equals_loops_in_value_and_after_one_step(nano, images, ratio, norm_pix):
-    fast, slow = (build(nano(depth=1), mask_ratio=ratio, norm_pix=norm_pix) for _ in range(2))
+@pytest.mark.parametrize("ratio, norm_pix, norm_channels", [(0.75, True, False), (0.75, False, False), (0.5, True, True), (0.9, False, False)])
+def test_equals_loops_in_value_and_after_one_step(nano, images, ratio, norm_pix, norm_channels):
+    fast, slow = (build(nano(depth=1), mask_ratio=ratio, norm_pix=norm_pix, norm_channels=norm_channels) for _ in range(2))
     slow.load_state_dict(fast.state_dict())
     batch, noise = images(2), torch.rand(2, 16, generator=torch.Generator().manual_seed(2))
     out = fast(batch, noise)

@@ -6,13 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.metrics import f1_score
+from sklearn.model_selection import StratifiedGroupKFold
 from torch.nn import functional
 
 from loupe.config import load
 from loupe.data.store import Store
 from loupe.errors import LoupeError
 from loupe.training.build import build_micron_bert
-from loupe.training.micro import frame_pairs, loso_heads, pretrain
+from loupe.training.loso import loso_heads
+from loupe.training.micro import frame_pairs, pretrain
 
 
 def clips(frames, fps=100.0):
@@ -73,16 +76,41 @@ def one_fold(features, labels, subjects, person, seed, steps, lr, weight_decay):
 def test_batched_heads_equal_sequential_folds():
     features, labels, subjects = problem()
     settings = dict(steps=25, lr=0.05, weight_decay=0.1)
-    batched = loso_heads(features, labels, subjects, 3, seeds=[0, 4], **settings)
+    batched = loso_heads(features, labels, subjects, 3, seeds=[0, 4], steps=25, lr=0.05, weight_decays=[0.1])
     for i, seed in enumerate([0, 4]):
         for person in np.unique(subjects):
             expected = one_fold(features, labels, subjects, person, seed, **settings)
             np.testing.assert_allclose(batched[i, subjects == person], expected, atol=1e-5)
 
 
+def test_each_fold_chooses_its_decay_on_inner_people_as_a_sequential_search_would():
+    generator = np.random.default_rng(3)
+    subjects = np.repeat(np.array(list("pqrstu")), 8)
+    labels = generator.integers(0, 3, len(subjects))
+    features = (generator.normal(size=(len(subjects), 30)) + 0.6 * labels[:, None] * (np.arange(30) < 3)).astype(np.float32)
+    settings, grid = dict(steps=40, lr=0.05), [0.01, 15.0]
+    found = loso_heads(features, labels, subjects, 3, seeds=[1], weight_decays=grid, **settings)[0]
+    chosen = []
+    for person in np.unique(subjects):
+        rows = np.flatnonzero(subjects != person)
+        inner = StratifiedGroupKFold(4, shuffle=True, random_state=0)
+        scores = []
+        for decay in grid:
+            predicted = np.zeros(len(rows), dtype=int)
+            for train, val in inner.split(rows, labels[rows], subjects[rows]):
+                x, y, who = features[rows], labels[rows], np.where(np.isin(np.arange(len(rows)), val), "held out", "train")
+                assert not set(subjects[rows[train]]) & set(subjects[rows[val]])
+                predicted[val] = one_fold(x, y, who, "held out", 1, weight_decay=decay, **settings).argmax(1)
+            scores.append(f1_score(labels[rows], predicted, average="macro"))
+        chosen.append(grid[int(np.argmax(scores))])
+        expected = one_fold(features, labels, subjects, person, 1, weight_decay=chosen[-1], **settings)
+        np.testing.assert_allclose(found[subjects == person], expected, atol=1e-5)
+    assert set(chosen) == set(grid)  # else the search was not tried
+
+
 def test_held_out_labels_and_features_cannot_change_the_fold_that_leaves_them_out():
     features, labels, subjects = problem()
-    settings = dict(seeds=[0], steps=20, lr=0.05, weight_decay=0.0)
+    settings = dict(seeds=[0], steps=20, lr=0.05, weight_decays=[0.01, 1.0, 10.0])
     before = loso_heads(features, labels, subjects, 3, **settings)[0]
     spoilt = labels.copy()
     spoilt[subjects == "q"] = (spoilt[subjects == "q"] + 1) % 3

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import torch
 
-MEAN, STD = 0.5, 0.25  # of pixels in 0..1; one constant for every set, so that features of different sets compare
-
 
 def to_float(images_BHWC: torch.Tensor) -> torch.Tensor:
-    """uint8 (B, H, W, 3) -> normalised float32 (B, 3, H, W)."""
-    return ((images_BHWC.permute(0, 3, 1, 2).float() / 255) - MEAN) / STD
+    """uint8 (B, H, W, 3) -> float32 (B, 3, H, W), each picture standardised: its channels lose their own means, all share its deviation.
+
+    Exposure, white balance and the mean colour of skin go; what remains is structure. Frames of a clip lose their flicker this way.
+    """
+    pixels = images_BHWC.permute(0, 3, 1, 2).float()
+    mean, deviation = _statistics(pixels)
+    return (pixels - mean) / deviation
 
 
-def to_uint8(images_BCHW: torch.Tensor) -> torch.Tensor:
-    """Inverse of `to_float`, clipped to 0..255."""
-    return (((images_BCHW * STD + MEAN).clamp(0, 1)) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+def to_uint8(images_BCHW: torch.Tensor, like_BHWC: torch.Tensor) -> torch.Tensor:
+    """Inverse of `to_float`, clipped to 0..255, with the means and deviations of the uint8 pictures `like_BHWC` (B, H, W, 3)."""
+    mean, deviation = _statistics(like_BHWC.permute(0, 3, 1, 2).float())
+    return (images_BCHW * deviation + mean).clamp(0, 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def _statistics(pixels_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean of each channel (B, 3, 1, 1) and deviation from them (B, 1, 1, 1), at least one grey level so that a flat picture stays finite."""
+    mean = pixels_BCHW.mean((2, 3), keepdim=True)
+    return mean, (pixels_BCHW - mean).square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1.0)
 
 
 def flip_and_shift(images: list[torch.Tensor], max_shift: int, generator: torch.Generator) -> list[torch.Tensor]:
@@ -32,14 +42,6 @@ def flip_and_shift(images: list[torch.Tensor], max_shift: int, generator: torch.
     rows, columns = rows.to(first.device), columns.to(first.device)
     index = torch.arange(batch, device=first.device)[:, None, None]
     return [tensor[index, rows[:, :, None], columns[:, None, :]] for tensor in images]
-
-
-def brightness_and_contrast(images: list[torch.Tensor], amount: float, generator: torch.Generator) -> list[torch.Tensor]:
-    """Scale contrast and brightness of normalised (B, 3, H, W) tensors by up to ±`amount`; views of a sample share the draw."""
-    device, batch = images[0].device, len(images[0])
-    contrast, brightness = (torch.rand(2, batch, 1, 1, 1, generator=generator) * 2 - 1) * amount
-    contrast, brightness = contrast.to(device), brightness.to(device)
-    return [tensor * (1 + contrast) + brightness / STD for tensor in images]
 
 
 def random_crop_resized(images_BCHW: torch.Tensor, smallest_side: float, generator: torch.Generator) -> torch.Tensor:

@@ -41,7 +41,8 @@ class MaskedAutoencoder(nn.Module):
     """Hide most patches, encode the rest, predict the hidden pixels.
 
     mask_ratio: share of patches hidden, .75 in MAE and Emotic MAE; norm_pix: predict pixels standardised within each patch (MAE's
-    better variant) rather than raw ones. Masks come from outside: pass uniform noise (B, L).
+    better variant) rather than raw ones; norm_channels: there, take out each channel's own mean instead of the common one (not in MAE).
+    Masks come from outside: pass uniform noise (B, L).
     """
 
     def __init__(
@@ -53,12 +54,13 @@ class MaskedAutoencoder(nn.Module):
         decoder_heads: int,
         mask_ratio: float = 0.75,
         norm_pix: bool = True,
+        norm_channels: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = Decoder(encoder, width=decoder_width, depth=decoder_depth, heads=decoder_heads, class_token=True)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_width))
-        self.mask_ratio, self.norm_pix = mask_ratio, norm_pix
+        self.mask_ratio, self.norm_pix, self.norm_channels = mask_ratio, norm_pix, norm_channels
         self.kept = kept_patches(encoder.patches, mask_ratio)
         nn.init.normal_(self.mask_token, std=0.02)
 
@@ -94,9 +96,13 @@ class MaskedAutoencoder(nn.Module):
         """Mean squared error over the hidden patches alone, in float32."""
         target = patchify(images, self.encoder.patch_size).float()
         if self.norm_pix:
-            target = normalise_patches(target)[0]
+            target = self.normalise(target)[0]
         error = (pred.float() - target).square().mean(dim=-1)  # (B, L)
         return (error * masked).sum() / (len(masked) * (masked.shape[1] - self.kept))  # every row hides L - K patches
+
+    def normalise(self, patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The target of patches (B, L, P*P*C), with the mean and deviation that were taken out."""
+        return normalise_patches(patches, self.encoder.in_chans if self.norm_channels else 1)
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor, noise: Tensor) -> Tensor:
@@ -109,7 +115,7 @@ class MaskedAutoencoder(nn.Module):
         patches = patchify(images, self.encoder.patch_size).float()
         pred = out["pred"].float()
         if self.norm_pix:
-            _, mean, deviation = normalise_patches(patches)
+            _, mean, deviation = self.normalise(patches)
             pred = pred * deviation + mean
         return unpatchify(torch.where(out["masked"][..., None], pred, patches), self.encoder.patch_size, self.encoder.grid)
 

@@ -44,13 +44,18 @@ def sincos_positions(width: int, grid: tuple[int, int], device: torch.device | s
     return torch.cat([torch.zeros_like(table[:1]), table])[None].float()
 
 
-def normalise_patches(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def normalise_patches(patches: Tensor, channels: int = 1) -> tuple[Tensor, Tensor, Tensor]:
     """Standardise each patch (B, L, P) by its own pixels: (normalised, mean (B, L, 1), deviation (B, L, 1)).
 
-    The per-patch target of MAE (arXiv 2111.06377, section 3): unbiased variance, 1e-6 added under the root.
+    The per-patch target of MAE (arXiv 2111.06377, section 3): unbiased variance, 1e-6 added under the root. With `channels` > 1 the values of a
+    patch alternate between that many channels, each of which loses its own mean (B, L, P); the deviation stays common.
     """
-    mean = patches.mean(dim=-1, keepdim=True)
-    deviation = (patches.var(dim=-1, keepdim=True) + 1e-6).sqrt()
+    if channels == 1:
+        mean = patches.mean(dim=-1, keepdim=True)
+    else:
+        pixels = patches.unflatten(-1, (-1, channels))
+        mean = pixels.mean(dim=-2, keepdim=True).expand_as(pixels).flatten(-2)
+    deviation = ((patches - mean).var(dim=-1, keepdim=True) + 1e-6).sqrt()
     return (patches - mean) / deviation, mean, deviation
 
 

@@ -36,6 +36,7 @@ def build_mae(config: Config) -> MaskedAutoencoder:
         decoder_heads=schedule.decoder_heads,
         mask_ratio=config.mae_face.mask_ratio,
         norm_pix=config.mae_face.norm_pix,
+        norm_channels=config.mae_face.norm_channels,
     )
 
 

@@ -1,24 +1,128 @@
-"""Leave one subject out with scikit-learn classifiers: scaler, selection and classifier see the training clips of the fold only."""
+"""Leave one subject out: classifiers whose scaler, setting and weights come from the training clips of their own fold alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from sklearn.base import ClassifierMixin
-from sklearn.model_selection import LeaveOneGroupOut
+from sklearn.metrics import f1_score
+from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
+from torch import Tensor
+from torch.nn import functional
 
-from loupe.models.baselines.linear import class_probabilities
+from loupe.models.baselines.linear import choose_c, class_probabilities
 from loupe.progress import track
+
+INNER_FOLDS = 4
 
 
 def loso_probabilities(
-    make: Callable[[], ClassifierMixin], features: np.ndarray, labels: np.ndarray, subjects: np.ndarray, classes: int, label: str
+    make: Callable[[float], ClassifierMixin],
+    features: np.ndarray,
+    labels: np.ndarray,
+    subjects: np.ndarray,
+    classes: int,
+    label: str,
+    grid: Sequence[float] = (1.0,),
 ) -> np.ndarray:
-    """Scores (N, classes) float32 of each clip by the fold that never saw its subject; `make` builds a fresh classifier for each fold."""
+    """Scores (N, classes) float32 of each clip by the fold that never saw its subject.
+
+    `make(c)` builds a fresh classifier; each fold chooses c from `grid` by macro-F1 on inner validation subjects among its training people.
+    """
     scores = np.zeros((len(labels), classes), dtype=np.float32)
     folds = list(LeaveOneGroupOut().split(features, labels, subjects))
     for train, held_out in track(folds, label):
         assert not set(subjects[train]) & set(subjects[held_out])
-        scores[held_out] = class_probabilities(make().fit(features[train], labels[train]), features[held_out], classes)
+        x, y = features[train], labels[train]
+        c = choose_c(make, x, y, subjects[train], grid=grid, folds=INNER_FOLDS) if len(grid) > 1 else grid[0]
+        scores[held_out] = class_probabilities(make(c).fit(x, y), features[held_out], classes)
     return scores
+
+
+def loso_heads(
+    features: np.ndarray,
+    labels: np.ndarray,
+    subjects: np.ndarray,
+    classes: int,
+    *,
+    seeds: Sequence[int],
+    steps: int,
+    lr: float,
+    weight_decays: Sequence[float],
+) -> np.ndarray:
+    """Leave-one-subject-out linear heads, every fold at once: probabilities (seeds, N, C) for each clip's own held-out fold.
+
+    Each fold chooses its weight decay by macro-F1 on inner validation subjects among its training people, as `loso_probabilities` chooses C
+    (of equals the strongest), then trains on all of them. Equal to training the folds one after another.
+    """
+    people, fold_of = np.unique(subjects, return_inverse=True)
+    x, y = torch.tensor(features, dtype=torch.float64), torch.tensor(labels, dtype=torch.int64)
+    folds = fold_of[None, :] != np.arange(len(people))[:, None]  # (F, N) True: trains in this fold
+    own_fold = torch.from_numpy(fold_of), torch.arange(len(y))
+    results = []
+    for seed in seeds:
+        decay = _choose_decay(x, y, folds, subjects, classes, seed, steps, lr, sorted(weight_decays))
+        probabilities = train_heads(x, y, torch.from_numpy(folds), decay, classes, seed=seed, steps=steps, lr=lr)
+        results.append(probabilities[own_fold].float().numpy())
+    return np.stack(results)
+
+
+def _choose_decay(
+    x: Tensor, y: Tensor, folds: np.ndarray, subjects: np.ndarray, classes: int, seed: int, steps: int, lr: float, grid: list[float]
+) -> Tensor:
+    """The weight decay (F) of each fold, chosen on inner folds of its training people."""
+    if len(grid) == 1:
+        return torch.full((len(folds),), grid[0], dtype=torch.float64)
+    labels = y.numpy()
+    chosen = []
+    for fold in folds:
+        rows = np.flatnonzero(fold)
+        inner = StratifiedGroupKFold(min(INNER_FOLDS, len(np.unique(subjects[rows]))), shuffle=True, random_state=0)
+        splits = [(rows[train], rows[val]) for train, val in inner.split(rows, labels[rows], subjects[rows])]
+        trains = torch.zeros(len(splits), len(y), dtype=torch.bool)
+        for i, (train, _) in enumerate(splits):
+            trains[i, train] = True
+        masks, decays = trains.repeat(len(grid), 1), torch.tensor(grid, dtype=torch.float64).repeat_interleave(len(splits))
+        predicted = train_heads(x, y, masks, decays, classes, seed=seed, steps=steps, lr=lr).argmax(-1).numpy()
+        names, scores = np.unique(labels[rows]), []
+        for g in range(len(grid)):
+            pooled = np.full(len(y), -1)
+            for i, (_, val) in enumerate(splits):
+                pooled[val] = predicted[g * len(splits) + i, val]
+            scores.append(f1_score(labels[rows], pooled[rows], labels=names, average="macro", zero_division=0))
+        best = max(scores)
+        chosen.append(max(decay for decay, score in zip(grid, scores, strict=True) if score == best))
+    return torch.tensor(chosen, dtype=torch.float64)
+
+
+def train_heads(x: Tensor, y: Tensor, trains: Tensor, decay: Tensor, classes: int, *, seed: int, steps: int, lr: float) -> Tensor:
+    """M linear heads as one batched problem: probabilities (M, N, C) of all clips.
+
+    x (N, D) float64, y (N) int64; trains (M, N) bool: the clips a head learns from; decay (M): its AdamW weight decay. Each head standardises
+    with the mean and deviation of its own clips, weighs classes by inverse frequency and takes `steps` full-batch AdamW steps; a clip outside
+    `trains` has weight 0 in its loss.
+    """
+    weight = trains.double()
+    mean = (weight @ x) / weight.sum(1, keepdim=True)
+    variance = (weight @ x.square()) / weight.sum(1, keepdim=True) - mean.square()
+    scaled = (x[None] - mean[:, None]) / variance.clamp(min=1e-8).sqrt()[:, None]  # (M, N, D)
+    per_class = weight @ functional.one_hot(y, classes).double()  # (M, C)
+    balance = (weight.sum(1, keepdim=True) / (classes * per_class.clamp(min=1)))[:, y] * weight  # (M, N)
+    balance = balance / balance.sum(1, keepdim=True)
+    initial = torch.randn(x.shape[1], classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 0.01
+    matrix = initial.expand(len(trains), -1, -1).clone().requires_grad_()
+    bias = torch.zeros(len(trains), 1, classes, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.AdamW([matrix, bias], lr=lr, weight_decay=0.0)
+    shrink = (1 - lr * decay)[:, None, None]  # AdamW's decoupled decay, one a head; biases are not decayed
+    for _ in range(steps):
+        logits = torch.bmm(scaled, matrix) + bias
+        loss = -(balance * logits.log_softmax(-1)[:, torch.arange(len(y)), y]).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        with torch.no_grad():
+            matrix.mul_(shrink)
+        optimizer.step()
+    with torch.no_grad():
+        return (torch.bmm(scaled, matrix) + bias).softmax(-1)

@@ -11,7 +11,7 @@ from loupe.config import Config
 from loupe.data.augment import flip_and_shift, to_float
 from loupe.models.baselines.linear import make_logistic_regression
 from loupe.models.mae import MaskedAutoencoder
-from loupe.models.patches import normalise_patches, patchify
+from loupe.models.patches import patchify
 from loupe.models.vit import Encoder
 from loupe.training.build import build_mae
 from loupe.training.device import resolve_device
@@ -61,7 +61,7 @@ def reconstruction_error(model: MaskedAutoencoder, images: np.ndarray, seed: int
         out = model(batch, noise)
         target = patchify(batch, model.encoder.patch_size)
         if model.norm_pix:
-            target = normalise_patches(target)[0]
+            target = model.normalise(target)[0]
         visible = (~out["masked"])[..., None].float()
         guess = ((target * visible).sum(1, keepdim=True) / visible.sum(1, keepdim=True)).expand_as(target)
         ours.append(len(batch) * float(model.masked_mse(out["pred"], batch, out["masked"])))

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch.nn import functional
 
 from loupe.config import Config
 from loupe.data.augment import flip_and_shift, random_crop_resized, to_float
@@ -70,32 +69,33 @@ def pretrain(
     model = build_micron_bert(config, seed, dma, poi)
     pairs = frame_pairs(clips.manifest)
     pixels = torch.from_numpy(np.array(clips.images)).to(device)
-    side = config.scale.image.size // config.scale.image.patch
+    side = model.encoder.grid[0]
     shift = round(4 * config.scale.image.size / 64)
 
-    teacher: dict[str, torch.Tensor] = {}
-
-    def loss_of(module, chosen, generator):
+    def inputs_of(chosen, generator):
         first, second = pairs.draw(chosen, generator)
         frames = flip_and_shift([pixels[first.to(device)], pixels[second.to(device)]], shift, generator)
         frame_t, frame_td = (to_float(frame) for frame in frames)
         crop = random_crop_resized(frame_td, settings.crop_scale, generator)
         swapped = swap_blocks((len(chosen), side, side), settings.swap_ratio, settings.swap_block, generator).to(device)
-        out = module(frame_t, frame_td, crop, swapped)
-        if settings.agreement == "dino":
-            teacher["output"] = out["teacher"]
-        return {name: out[name] for name in ("loss", "reconstruction", "agreement", "ct_std")}
+        return frame_t, frame_td, crop, swapped
+
+    names = ["loss", "reconstruction", "agreement", "ct_std", *(["teacher"] if settings.agreement == "dino" else [])]
+
+    def loss_of(module, *inputs):
+        out = module(*inputs)
+        return {name: out[name] for name in names}
 
     batch = min(schedule.batch, len(pairs.anchors))
     lr = pretraining_lr(schedule.epochs, schedule.warmup_epochs, schedule.base_lr, batch, len(pairs.anchors))
     recipe = Recipe.of(config, settings, schedule, lr=lr, batch=batch, seed=seed)
     momentum, temperature = dino_schedules(len(lr), constant_temperature=settings.layout == "released")
 
-    def follow(module, step):
+    def follow(module, step, outputs):
         if settings.agreement == "dino":
-            module.update_teacher(teacher["output"], float(momentum[step]), float(temperature[min(step + 1, len(lr) - 1)]))
+            module.update_teacher(outputs["teacher"], float(momentum[step]), float(temperature[min(step + 1, len(lr) - 1)]))
 
-    history = fit(model, loss_of, len(pairs.anchors), recipe, checkpoints, "Micron-BERT pre-training", after_step=follow)
+    history = fit(model, inputs_of, loss_of, len(pairs.anchors), recipe, checkpoints, "Micron-BERT pre-training", after_step=follow)
     return model.eval(), history
 
 
@@ -130,42 +130,3 @@ def patch_maps(model: MicronBert, onset: np.ndarray, apex: np.ndarray) -> dict[s
             values = maps[name] if maps[name] is not None else torch.ones_like(next(m for m in maps.values() if m is not None))
             found.append(values.float().cpu().numpy())
     return {name: np.concatenate(found) for name, found in parts.items()}
-
-
-def loso_heads(
-    features: np.ndarray, labels: np.ndarray, subjects: np.ndarray, classes: int, *, seeds: list[int], steps: int, lr: float, weight_decay: float
-) -> np.ndarray:
-    """Leave-one-subject-out linear heads, every fold and seed at once: probabilities (seeds, N, C) for each clip's own held-out fold.
-
-    Each fold standardises with the mean and deviation of its own training clips, weighs classes by inverse frequency and takes `steps`
-    full-batch AdamW steps; a clip of the held-out subject has weight 0 in its fold's loss. Equal to training the folds one after another.
-    """
-    people, fold_of = np.unique(subjects, return_inverse=True)
-    x = torch.tensor(features, dtype=torch.float64)
-    y = torch.tensor(labels, dtype=torch.int64)
-    train = torch.from_numpy(fold_of)[None, :] != torch.arange(len(people))[:, None]  # (F, N)
-    weight = train.double()
-    mean = (weight @ x) / weight.sum(1, keepdim=True)
-    variance = (weight @ x.square()) / weight.sum(1, keepdim=True) - mean.square()
-    scaled = (x[None] - mean[:, None]) / variance.clamp(min=1e-8).sqrt()[:, None]  # (F, N, 2D)
-    onehot = functional.one_hot(y, classes).double()
-    per_class = weight @ onehot  # (F, C)
-    balance = (weight.sum(1, keepdim=True) / (classes * per_class.clamp(min=1)))[:, y] * weight  # (F, N)
-    balance = balance / balance.sum(1, keepdim=True)
-    results = []
-    for seed in seeds:
-        generator = torch.Generator().manual_seed(seed)
-        initial = torch.randn(x.shape[1], classes, generator=generator, dtype=torch.float64) * 0.01
-        matrix = initial.expand(len(people), -1, -1).clone().requires_grad_()
-        bias = torch.zeros(len(people), 1, classes, dtype=torch.float64, requires_grad=True)
-        optimizer = torch.optim.AdamW([{"params": [matrix], "weight_decay": weight_decay}, {"params": [bias], "weight_decay": 0.0}], lr=lr)
-        for _ in range(steps):
-            logits = torch.bmm(scaled, matrix) + bias
-            loss = -(balance * logits.log_softmax(-1)[:, torch.arange(len(y)), y]).sum()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        with torch.no_grad():
-            probabilities = (torch.bmm(scaled, matrix) + bias).softmax(-1)
-        results.append(probabilities[torch.from_numpy(fold_of), torch.arange(len(y))].float().numpy())
-    return np.stack(results)

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from loupe.bench import Bench, write_parquet
 from loupe.config import Arm, Config
-from loupe.data.augment import brightness_and_contrast, flip_and_shift, to_float
+from loupe.data.augment import flip_and_shift, to_float
 from loupe.data.store import Store, read_store
 from loupe.data.views import Faces, make_view
 from loupe.errors import LoupeError
