@@ -57,7 +57,7 @@ def test_an_interrupted_run_continues_to_the_same_bytes(prepared, small_plan, ca
 
 def test_manifest_describes_every_image(prepared):
     folder, counts = prepared
-    assert counts == {"stills": 32, "clips": 8, "micro": 25, "macro": counts["macro"]} and counts["macro"] >= 3
+    assert counts == {"stills": 32, "camera": 24, "shift": 8, "clips": 8, "micro": 25, "macro": counts["macro"]} and counts["macro"] >= 3
     for name, count in counts.items():
         manifest = pd.read_parquet(folder / "out" / name / "manifest.parquet")
         images = np.load(folder / "out" / name / "images.npy", mmap_mode="r")
@@ -84,6 +84,48 @@ def test_micro_clips_store_five_frames_and_their_ground_truth(prepared):
         assert all((rows[role] == rows.loc[role, "frame"]).all() for role in ("onset", "apex", "offset"))
         assert (rows["label_name"] == "none").all() == (not motion[i].any())
         assert ((rows["label"] == -1) == (rows["label_name"] == "none")).all()
+
+
+def test_flow_of_expression_and_head_are_stored_apart(prepared):
+    folder, _ = prepared
+    manifest = pd.read_parquet(folder / "out/micro/manifest.parquet")
+    motion, expression, head = (np.load(folder / f"out/micro/{name}.npy") for name in ("motion", "expression_flow", "head_flow"))
+    assert expression.shape == head.shape == (*motion.shape, 2) and expression.dtype == head.dtype == np.float32
+    size = np.linalg.norm(expression, axis=-1)
+    assert (
+        np.abs(size - motion).max() < 0.05 * max(1, motion.max()) and (size <= motion + 1e-4).all()
+    )  # the mean of lengths is no less than the length of the mean
+    names = manifest.drop_duplicates("clip").set_index("clip").sort_index()["label_name"]
+    for name, face, moved in zip(names, expression, head, strict=True):
+        assert moved.any() and (name == "none") == (not face.any())
+
+
+def test_the_second_camera_sees_the_same_instant(prepared):
+    folder, _ = prepared
+    stills, side = (pd.read_parquet(folder / f"out/{name}/manifest.parquet") for name in ("stills", "camera"))
+    first = stills[stills["split"] != "pretrain"].reset_index(drop=True)
+    same = ["split", "subject", "label", "prototype", "intensity", "pitch", "roll", "light", "age", "sex", "tone", "hair"]
+    pd.testing.assert_frame_equal(first[same], side[same])
+    assert (np.stack(first["au"]) == np.stack(side["au"])).all()
+    turn = np.degrees(np.abs(side["yaw"] - first["yaw"]))
+    assert turn.between(20, 40).all() and np.degrees(side["yaw"].abs()).max() <= 60 and turn.nunique() == len(turn)
+    worn = first["occlusion"].where(first["occlusion"].isin(["glasses", "sunglasses", "mask"]), "none")
+    assert (side["occlusion"] == worn).all()
+
+
+def test_the_shift_set_holds_what_no_other_set_holds(prepared):
+    folder, _ = prepared
+    shift = pd.read_parquet(folder / "out/shift/manifest.parquet")
+    others = pd.concat(
+        [pd.read_parquet(folder / "out" / name / "manifest.parquet") for name in ("stills", "camera", "clips", "micro", "macro")]
+    )
+    for column in ("light", "background", "hair"):
+        assert not set(shift[column]) & set(others[column]), column
+    posed = shift[shift["label_name"] != "Neutral"]
+    assert not set(posed["prototype"]) & set(others["prototype"])
+    test = others[(others["set"] == "stills") & (others["split"] == "test")]
+    assert set(shift["subject"]) == set(test["subject"]) and (shift["split"] == "test").all()
+    assert set(shift["age"]) == set(test["age"])  # the same people with another haircut
 
 
 def test_nobody_is_in_two_roles():
@@ -124,6 +166,7 @@ def test_quotas_add_up():
     [
         ({"train_subjects": -1}, "train_subjects"), ({"size": 8}, "size"), ({"size": 4096}, "size"), ({"stills_per_subject": 10**9}, "stills_per_subject"),
         ({"nuisance": 3}, "nuisance"), ({"macro_stride": 0}, "macro_stride"), ({"micro_subjects": 0}, "micro_subjects"), ({"micro_clips": 2.5}, "micro_clips"),
+        ({"second_cameras": 2}, "second_cameras"), ({"shift_stills": -1}, "shift_stills"),
         ({"train_subjects": 0, "val_subjects": 0, "test_subjects": 0}, "macro_clips"), ({"pretrain_subjects": 10**7}, "stills_per_subject"),
     ],
 )  # fmt: skip
@@ -145,6 +188,7 @@ def test_a_full_disk_and_an_unwritable_folder_are_told(small_plan, cache, tmp_pa
         micro_clips=0,
         none_clips=0,
         macro_clips=0,
+        shift_stills=0,
         train_subjects=1,
     )
     with monkeypatch.context() as patch:

@@ -5,13 +5,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from loupe.faces.expression import AU_NAMES, PROTOTYPES, STILL_CLASSES, asymmetric, au_vector, draw_expression, unit_matrix
+from loupe.faces.expression import (
+    AU_NAMES,
+    PROTOTYPES,
+    SHIFT_PROTOTYPES,
+    STILL_CLASSES,
+    asymmetric,
+    au_vector,
+    draw_expression,
+    unit_matrix,
+)
 from loupe.faces.motion import DIALS, MICRO_CLASSES, MICRO_PROTOTYPES, micro_script
 from loupe.faces.plan import jobs
-from loupe.faces.render import PARTS
-from loupe.faces.scene import View
+from loupe.faces.render import PARTS, Motion, rotation
+from loupe.faces.scene import Occluder, View, draw_light
 from loupe.faces.sensor import CLEAN
-from loupe.faces.subject import CLASS_OF_EMOTION, _people, clip_scene, person, render_frame, render_job, render_still
+from loupe.faces.subject import CLASS_OF_EMOTION, _people, clip_scene, person, render_frame, render_job, render_still, still_scene
 
 
 def micro(studio, number, clip, emotion="happiness", nuisance=1):
@@ -70,6 +79,60 @@ def test_motion_field_is_the_expression_alone(studio):
     assert smile[lower].sum() > 5 * smile[upper].sum() and brows[upper].sum() > 5 * brows[lower].sum()
 
 
+def test_head_and_expression_flow_add_up_to_the_motion_seen(studio):
+    """To first order, the two flows sum to what the vertices really do between two frames."""
+    r, who = studio.renderer, person(studio, 7, "micro", 0)
+    rest, smile = np.zeros(len(AU_NAMES)), au_vector({"AU12": 0.2, "AU1": 0.2})
+    still, moved = Motion(np.zeros(3), np.zeros(2)), Motion(np.array((0.01, -0.006, 0.004)), np.array((0.004, -0.003)))
+    magnitude, expression, head = r.motion_fields(who, rest, smile, View(), still, moved)
+    start, end = r.project(who, r.expressive(who, rest), View(), still), r.project(who, r.expressive(who, smile), View(), moved)
+    r._draw_small(who, r.project(who, r.expressive(who, rest), View()))
+    total = r.small.interpolate(end.screen(32) - start.screen(32), studio.head["triangles"])
+    assert np.abs(total).max() > 0.3 and np.abs(total - expression - head).max() < 0.03 * np.abs(total).max()
+    assert np.array_equal(magnitude, r.motion_field(who, rest, smile, View()))
+    assert not r.motion_fields(who, rest, smile, View(), moved, moved)[2].any()
+
+
+def test_a_camera_that_orbits_sees_the_head_turned(studio):
+    """Landmarks of the second camera: the first one's points in space, turned about the vertical axis through the face, then projected."""
+    r, who, rest = studio.renderer, person(studio, 7, "train", 0), np.zeros(len(AU_NAMES))
+    view, angle = View(yaw=0.1, pitch=-0.05), 0.5
+    points = r.project(who, r.expressive(who, rest), view).camera[r.landmark_vertices].astype(float)
+    x, y, z = points.T
+    turned = np.stack([x * np.cos(angle) + z * np.sin(angle), y, z * np.cos(angle) - x * np.sin(angle)], 1)
+    scale = view.distance * 32 / r._crop(who, view) / (view.distance - turned[:, 2])
+    expected = np.stack([16 + turned[:, 0] * scale, 16 - turned[:, 1] * scale], 1)
+    seen = r.project(who, r.expressive(who, rest), replace(view, orbit=angle))
+    assert np.allclose(r.landmarks(seen).reshape(68, 2), expected, atol=1e-3)
+
+
+def test_a_second_camera_at_the_first_ones_place_takes_its_picture(studio):
+    scene = still_scene(studio, 7, "train", 0, 2, "Fear")
+    draw = lambda view, light: studio.renderer.draw(scene.who, scene.au, view, light, scene.background)[0]  # noqa: E731
+    once = draw(scene.view, scene.light)
+    assert np.array_equal(once, draw(replace(scene.view, orbit=0.0), scene.light))
+    turn = rotation(0.6, 0, 0)
+    back = scene.light.turned(turn).turned(turn.T)
+    assert np.allclose(back.lights, scene.light.lights, atol=1e-6) and np.allclose(back.ambient, scene.light.ambient, atol=1e-6)
+    assert np.abs(once - draw(replace(scene.view, orbit=0.6), scene.light)).mean() > 0.02
+
+
+def test_glasses_turn_with_the_head_and_hide_behind_it(studio):
+    """The frame is as far from the eyes on the screen as its depth demands, and the far arm of a turned head is not seen."""
+    who, rest = person(studio, 7, "train", 0), np.zeros(len(AU_NAMES))
+    light, wall = draw_light(np.random.default_rng(0)), np.full((32, 32, 3), 0.5, np.float32)
+    glasses = Occluder("glasses", np.full(3, 0.1, np.float32), (0.5, 0.5, 0.5, 0.5))
+    changed = {}
+    for yaw in (-0.7, 0.0, 0.7):
+        bare, _ = studio.renderer.draw(who, rest, View(yaw=yaw), light, wall)
+        worn, _ = studio.renderer.draw(who, rest, View(yaw=yaw), light, wall, glasses)
+        changed[yaw] = np.abs(worn - bare).mean(-1) > 0.02
+    assert all(0.02 < seen.mean() < 0.35 and not seen[24:].any() for seen in changed.values())
+    right, left = (np.argwhere(changed[yaw])[:, 1].mean() for yaw in (0.7, -0.7))
+    assert right - left > 4  # px: the frame stands before the face and goes further than the eyes
+    assert (changed[0.0][:, :16].sum() / changed[0.0].sum()) == pytest.approx(0.5, abs=0.15)
+
+
 def test_one_sided_units_move_their_side(studio):
     who, rest = person(studio, 7, "micro", 0), np.zeros(len(AU_NAMES))
     left = studio.renderer.motion_field(who, rest, au_vector({"AU12L": 0.5}), View())
@@ -106,6 +169,10 @@ def test_every_prototype_is_made_of_known_units(studio):
             all(au_vector({unit: high for unit, (_, high) in variant.items()}).any() for variant in variants if variant)
             or label == "Neutral"
         )
+    for label, variants in SHIFT_PROTOTYPES.items():
+        shown = {frozenset(variant) for variant in PROTOTYPES.get(label, ())}
+        for variant in variants:
+            assert au_vector({unit: high for unit, (_, high) in variant.items()}).any() and frozenset(variant) not in shown
     for variants in MICRO_PROTOTYPES.values():
         assert all(au_vector({unit.replace("S", "L"): value for unit, value in variant.items()}).any() for variant in variants)
     assert set(CLASS_OF_EMOTION) == set(MICRO_PROTOTYPES) and set(CLASS_OF_EMOTION.values()) == set(MICRO_CLASSES)
