@@ -28,6 +28,10 @@ Where paper, released code (github uark-cviu/Micron-BERT @03cfb02) and Loupe dif
     reconstruction    MSE to I_t                      MSE over all patches,               MSE over all patches; norm_pix optional
                                                       norm_pix optional (off)
     teacher at start  -                               drawn anew after copying            equal to the student
+    teacher's heat    -                               .04 throughout                      .04 to .07 (DINO); layout="released": .04
+    further losses    -                               two, defined but not used           none
+    encoder, decoder  symmetric, sizes not given      512 wide, 4 + 4 blocks, patch 8     any size; the decoder as wide as the encoder
+    pre-trained on    CAS(ME)3, all of it by count    public weights: CASME II, no DMA    clips of people who stand in no test fold
     feature           not given                       patch tokens of one frame           [mean P_dma; ct_apex - ct_onset], and of one frame
     poi_topk          -                               -                                   W for the k best patches only
 
