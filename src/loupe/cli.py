@@ -7,8 +7,12 @@ import sys
 import typer
 
 from loupe.commands.data import data
+from loupe.commands.doctor import doctor
+from loupe.commands.export import export
+from loupe.commands.figure import figure, table
 from loupe.commands.report import page
 from loupe.commands.use import use
+from loupe.commands.verify import verify
 from loupe.commands.weights import weights
 from loupe.config import load
 from loupe.errors import LoupeError
@@ -19,6 +23,11 @@ app = typer.Typer(
 app.add_typer(data, name="data")
 app.add_typer(weights, name="weights")
 app.command()(page)
+app.command()(figure)
+app.command()(table)
+app.command()(verify)
+app.command()(doctor)
+app.command()(export)
 app.command()(use)
 
 
