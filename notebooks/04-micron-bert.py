@@ -49,7 +49,7 @@ from loupe.reporting.drawing import save
 from loupe.reporting.faces import maps_over_faces
 from loupe.session import start
 from loupe.training.checkpoint import save_weights
-from loupe.training.micro import patch_maps, pretrain
+from loupe.training.micro import patch_maps, pretrain, swap_signal
 
 session = start("micron-bert", overrides, inputs=["data/prepared/clips", "data/prepared/micro"])
 cfg, bench = session.config, session.bench
@@ -75,6 +75,16 @@ curves
 # %%
 canary = history[-1]["ct_std"]
 print(f"contextual token: standard deviation {canary:.4f} at the end, {history[0]['ct_std']:.4f} at the start")
+
+# %% [markdown]
+# Is there anything to learn about *motion* in this task? Swapping changes a patch only by what moved between the two frames. Compare that with the error
+# that the network makes on every patch anyway: a signal far below it is hardly felt by the loss.
+
+# %%
+signal = swap_signal(model, cfg, clips, seed)
+signal = pd.DataFrame([{"mean square of": name, "value": value, "times unchanged": value / signal["unchanged"]} for name, value in signal.items()])
+tables.write(signal, session.tables, "swap-signal", "What swapping changes, what remains if nothing is restored, what remains after the network (256 pairs of unlabelled frames).")
+signal.round(4)
 
 # %% [markdown]
 # ## Look: maps over the true motion

@@ -15,7 +15,7 @@ from loupe.data.store import Store
 from loupe.errors import LoupeError
 from loupe.training.build import build_micron_bert
 from loupe.training.loso import loso_heads
-from loupe.training.micro import frame_pairs, pretrain
+from loupe.training.micro import frame_pairs, pretrain, swap_signal
 
 
 def clips(frames, fps=100.0):
@@ -135,3 +135,26 @@ def test_pretraining_learns_and_the_dino_teacher_follows(tmp_path, agreement):
         untrained = build_micron_bert(config, 0)
         followed = [(u - t).abs().max() for u, t in zip(untrained.encoder.parameters(), model.teacher_encoder.parameters(), strict=True)]
         assert max(moved) > 0 and max(followed) > 0
+
+
+def test_swap_signal_is_what_the_slow_way_finds():
+    root = Path(__file__).resolve().parents[2]
+    config = load(["scale=smoke", "scale.image.size=16", "scale.encoder.width=32"], root)
+    images = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
+    store = Store(images, clips({"a": [0, 4, 9], "b": [13, 18, 22]}))
+
+    class Identity(torch.nn.Module):  # restores whatever comes in
+        def __init__(self, like):
+            super().__init__()
+            self.encoder = like.encoder
+
+        def reconstruct(self, frame_t, frame_td, swapped):
+            wide = swapped.reshape(-1, 1, 2, 2).repeat_interleave(8, 2).repeat_interleave(8, 3)
+            return torch.where(wide, frame_td, frame_t)
+
+    found = swap_signal(Identity(build_micron_bert(config, 0)), config, store, seed=3, pairs=40)
+    assert found["reconstruction"] == pytest.approx(found["unchanged"], rel=1e-5)
+    share = round(config.micron_bert.swap_ratio * 4) / 4
+    assert found["unchanged"] == pytest.approx(found["swap"] * share, rel=1e-5)
+    still = Store(np.repeat(images[:1], 6, axis=0), store.manifest)
+    assert swap_signal(Identity(build_micron_bert(config, 0)), config, still, seed=3)["swap"] == 0

@@ -15,6 +15,7 @@ from loupe.data.store import Store, read_store
 from loupe.errors import LoupeError
 from loupe.models.agreement import dino_schedules
 from loupe.models.micron_bert import MicronBert, swap_blocks
+from loupe.models.patches import patchify
 from loupe.training.build import build_micron_bert
 from loupe.training.checkpoint import save_weights
 from loupe.training.device import resolve_device
@@ -103,6 +104,30 @@ def pretrain_variant(path: Path, config: Config, clips: Path, seed: int, checkpo
     """Job: pre-train with one part exchanged and write the weights to `path`."""
     model, _ = pretrain(config, read_store(clips), seed, checkpoints, dma, poi)
     save_weights(path, model)
+
+
+@torch.inference_mode()
+def swap_signal(model: MicronBert, config: Config, clips: Store, seed: int, pairs: int = 256) -> dict[str, float]:
+    """What the pre-training task asks for beside what the network misses anyway, on `pairs` drawn pairs, as mean squares of input pixels.
+
+    `swap`: what swapping changes, |I_t - I_{t+d}|^2 over the swapped patches. `unchanged`: what remains if I_t is restored as it came in, swapped
+    patches and all. `reconstruction`: what remains after the network. Where the last is far above `unchanged`, the loss is about painting a
+    face, and which patches were swapped hardly enters it.
+    """
+    settings, device = config.micron_bert, next(model.parameters()).device
+    generator = torch.Generator().manual_seed(seed)
+    drawn = frame_pairs(clips.manifest)
+    chosen = torch.randint(len(drawn.anchors), (pairs,), generator=generator)
+    totals = dict.fromkeys(("swap", "unchanged", "reconstruction"), 0.0)
+    for part in chosen.split(64):
+        frame_t, frame_td = (to_float(torch.from_numpy(np.array(clips.images[rows.numpy()])).to(device)) for rows in drawn.draw(part, generator))
+        swapped = swap_blocks((len(part), *model.encoder.grid), settings.swap_ratio, settings.swap_block, generator).to(device)
+        change = patchify(frame_td - frame_t, model.encoder.patch_size).square().mean(-1) * swapped  # (B, L)
+        missed = (model.reconstruct(frame_t, frame_td, swapped) - frame_t).square()
+        totals["swap"] += float((change.sum(1) / swapped.sum(1).clamp(min=1)).sum())
+        totals["unchanged"] += float(change.mean(1).sum())
+        totals["reconstruction"] += float(missed.mean((1, 2, 3)).sum())
+    return {name: total / pairs for name, total in totals.items()}
 
 
 @torch.inference_mode()
