@@ -44,11 +44,10 @@ def attention(layer, queries, tokens, keys_of):
     for row in range(len(queries)):
         for head in range(layer.heads):
             part = slice(head * size, (head + 1) * size)
-            keys = keys_of(row)
-            share = softmax(torch.stack([(q[row, part] * k[key, part]).sum() / math.sqrt(size) for key in keys]))
-            for key, s in zip(keys, share, strict=True):
-                mixed[row, part] += s * v[key, part]
-                weights[row, key] += s / layer.heads
+            keys = list(keys_of(row))
+            share = softmax(k[keys, part] @ q[row, part] / math.sqrt(size))  # one number a key
+            mixed[row, part] = share @ v[keys, part]
+            weights[row, keys] += share / layer.heads
     return linear(layer.proj, mixed), weights
 
 
@@ -75,8 +74,8 @@ def block(layer, x):
     for row in range(len(x)):
         for head in range(heads):
             part = slice(head * size, (head + 1) * size)
-            share = softmax(torch.stack([(q[row, part] * k[key, part]).sum() / math.sqrt(size) for key in range(len(x))]))
-            mixed[row, part] = (share[:, None] * v[:, part]).sum(0)
+            share = softmax(k[:, part] @ q[row, part] / math.sqrt(size))
+            mixed[row, part] = share @ v[:, part]
     x = x + linear(layer.attn.proj, mixed)
     h = layer_norm(x, layer.norm2.weight, layer.norm2.bias)
     return x + linear(layer.mlp.fc2, gelu(linear(layer.mlp.fc1, h)))

@@ -67,9 +67,9 @@ def slow_micro(layer, swapped, reference, ct):
         return (swapped if s is None else s[:, None] * swapped), a, s
     asking, asked = (swapped, reference) if released else (reference, swapped)
     q, k, v = oracles.linear(layer.to_q, asking), oracles.linear(layer.to_k, asked), oracles.linear(layer.to_v, swapped)
-    full = torch.stack([oracles.softmax(torch.stack([(row * key).sum() for key in k]) / (math.sqrt(width) if normalised else 1)) for row in q])
+    full = torch.stack([oracles.softmax(k @ row / (math.sqrt(width) if normalised else 1)) for row in q])
     a = torch.stack([full[i, i] for i in range(patches)]) * (patches if normalised and not released else 1)
-    out = torch.stack([sum(full[i, j] * v[j] for j in range(patches)) if layer.dma == "full" else a[i] * v[i] for i in range(patches)])
+    out = torch.stack([full[i] @ v if layer.dma == "full" else a[i] * v[i] for i in range(patches)])
     if s is not None:
         out = s[:, None] * out
     if layer.poi_topk is not None:
