@@ -9,8 +9,10 @@ import typer
 from loupe.commands.data import data
 from loupe.commands.doctor import doctor
 from loupe.commands.export import export
+from loupe.commands.faces import faces
 from loupe.commands.figure import figure, table
 from loupe.commands.report import page
+from loupe.commands.runs import runs
 from loupe.commands.use import use
 from loupe.commands.verify import verify
 from loupe.commands.weights import weights
@@ -21,6 +23,7 @@ app = typer.Typer(
     help="Loupe: a reproducible study workbook about reading faces with few labels.", no_args_is_help=True, add_completion=False
 )
 app.add_typer(data, name="data")
+app.add_typer(faces, name="faces")
 app.add_typer(weights, name="weights")
 app.command()(page)
 app.command()(figure)
@@ -29,6 +32,7 @@ app.command()(verify)
 app.command()(doctor)
 app.command()(export)
 app.command()(use)
+app.command()(runs)
 
 
 @app.command()
