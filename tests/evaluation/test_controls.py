@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from loupe.errors import LoupeError
-from loupe.evaluation.controls import exchange_null_rate, fresh_seed_null_rate, inject_gain, supported
+from loupe.evaluation.controls import control_table, exchange_null_rate, fresh_seed_null_rate, inject_gain, supported
 from loupe.evaluation.effects import effect_of
 from loupe.evaluation.metrics import macro_f1
 from loupe.evaluation.statistics import bootstrap_interval, detectable_effect
@@ -86,3 +86,20 @@ def test_rows_taken_for_subjects_would_be_caught(simulated_pair):
         false.append([supported(effect_of(*pair, "uf1", 2), 0.0, rng, resamples=200) for pair in ((a, b), rows)])
     by_subject, by_row = np.mean(false, axis=0)
     assert by_subject <= LIMIT + margin(60) < by_row
+
+
+def test_the_table_of_controls_tells_gains_from_nothing(simulated_pair):
+    a, b = simulated_pair(np.random.default_rng(5), 0.5, 0.4, seeds=3, per_subject=8, subjects=12)
+    table = control_table(a, b, "uf1", 3, np.random.default_rng(0), sesoi=0.05, simulations=25, resamples=100).set_index("truth")
+    nulls, gain = table.loc["no difference"], table.loc["a gain"]
+    assert list(nulls["studies"]) == [25, 25, 6] and gain["studies"] == 1
+    assert (nulls["supported"].iloc[:2] <= LIMIT + margin(25)).all()
+    assert gain["supported"] == 1
+
+
+def test_a_gain_can_be_put_into_many_classes_and_seeds(simulated):
+    """Five seeds of eight classes: a counter of 320 bins, more than a byte holds."""
+    arm = simulated(np.random.default_rng(4), subjects=20, per_subject=16, classes=8, seeds=5, skill=0.3)
+    better = inject_gain(arm, "macro_f1", 8, 0.1, np.random.default_rng(0))
+    rise = [macro_f1(p["label"], p["pred"], 8) for _, p in better.groupby("seed")], [macro_f1(p["label"], p["pred"], 8) for _, p in arm.groupby("seed")]
+    assert 0.1 <= np.mean(rise[0]) - np.mean(rise[1]) < 0.11

@@ -7,6 +7,7 @@ known are made out of a real one: arms exchanged at random, one arm against itse
 from __future__ import annotations
 
 from itertools import combinations
+from math import comb
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ import pandas as pd
 from loupe.errors import LoupeError
 from loupe.evaluation.effects import CountsEffect, Effect, effect_of
 from loupe.evaluation.metrics import CONFUSION_METRICS, grouped_confusion
-from loupe.evaluation.statistics import bootstrap_interval, permutation_p, verdict
+from loupe.evaluation.statistics import bootstrap_interval, detectable_effect, permutation_p, verdict
 
 
 def supported(effect: Effect, sesoi: float, rng: np.random.Generator, *, resamples: int) -> bool:
@@ -68,7 +69,7 @@ def inject_gain(arm: pd.DataFrame, metric: str, classes: int, gain: float, rng: 
     def after(count: int) -> tuple[float, np.ndarray]:
         pred = start.copy()
         pred[wrong[:count]] = label[wrong[:count]]
-        return float(score(grouped_confusion(seeds, label, pred, classes, seeds.max() + 1)).mean()), pred
+        return float(score(grouped_confusion(seeds, label, pred, classes, int(seeds.max()) + 1)).mean()), pred
 
     target = after(0)[0] + gain
     if after(wrong.size)[0] < target:
@@ -78,6 +79,38 @@ def inject_gain(arm: pd.DataFrame, metric: str, classes: int, gain: float, rng: 
         middle = (low + high) // 2
         low, high = (low, middle) if after(middle)[0] >= target else (middle + 1, high)
     return arm.assign(pred=after(low)[1])
+
+
+def control_table(
+    a: pd.DataFrame, b: pd.DataFrame, metric: str, classes: int, rng: np.random.Generator, *, sesoi: float, simulations: int, resamples: int = 1000
+) -> pd.DataFrame:
+    """How often the rule says "supported" in studies of known truth, made of the stored predictions of two arms.
+
+    Columns: control, truth (`no difference` or `a gain`), supported (share), limit (largest share allowed, or smallest where a gain is true),
+    studies. Nulls are run with sesoi = 0, which is harder on the rule than its use.
+    """
+    effect = effect_of(a, b, metric, classes)
+    rows = [("arms exchanged at random within subjects", exchange_null_rate(effect, rng, simulations=simulations, resamples=resamples), simulations)]
+    permuted = []
+    samples = a["sample"].unique()
+    for _ in range(simulations):
+        label = pd.Series(rng.permutation(a.drop_duplicates("sample").set_index("sample").loc[samples, "label"].to_numpy()), index=samples)
+        arms = [arm.assign(label=arm["sample"].map(label).to_numpy()) for arm in (a, b)]
+        permuted.append(supported(effect_of(*arms, metric, classes), 0.0, rng, resamples=resamples))
+    rows.append(("labels permuted", float(np.mean(permuted)), simulations))
+    if a["seed"].nunique() > 1:
+        seeds = a["seed"].nunique()
+        studies = comb(seeds, seeds // 2) * comb(seeds - seeds // 2, seeds // 2)
+        rows.append(("the same arm with other seeds", fresh_seed_null_rate(a, metric, classes, rng, resamples=resamples), studies))
+    table = [{"control": name, "truth": "no difference", "supported": share, "limit": 0.05, "studies": n} for name, share, n in rows]
+    gain = 2 * detectable_effect(bootstrap_interval(effect, rng, resamples=resamples).error)
+    draws = max(1, simulations // 25)
+    found = [
+        supported(effect_of(inject_gain(b, metric, classes, max(gain, sesoi), rng), b, metric, classes), sesoi, rng, resamples=resamples)
+        for _ in range(draws)
+    ]
+    table.append({"control": f"a gain of {max(gain, sesoi):.3f} put in", "truth": "a gain", "supported": float(np.mean(found)), "limit": 0.95, "studies": draws})
+    return pd.DataFrame(table)
 
 
 def _confusion_effect(arm: pd.DataFrame, metric: str, classes: int) -> CountsEffect:
