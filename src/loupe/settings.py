@@ -82,7 +82,6 @@ class MicroHead:
 @dataclass(frozen=True)
 class Statistics:
     resamples: int
-    controls: int  # simulated studies of known truth a control
 
 
 @dataclass(frozen=True)
