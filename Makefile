@@ -30,8 +30,10 @@ setup: .venv/ready
 study: setup
 	@$(BIN)/python scripts/study.py --scale $(SCALE) --data $(DATA) $(if $(RAW),--raw "$(RAW)") $(STAGES)
 
+# Two processes for what fits on one core; the smoke study, which is killed and repeated, has the machine to itself.
 test: setup
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not study'
+	@$(BIN)/python -m pytest -m study
 
 # The notebooks on the study's own results, or, with SCALE=smoke, on the small copy that `make study SCALE=smoke` made.
 lab: setup
