@@ -65,7 +65,7 @@ Adults only. Eight expression classes as in Aff-Wild2, micro-expressions in the 
 Five frames of a clip are stored (onset, rise, apex, fall, offset). Head hair is a raised scalp and a curtain, beards are paint. Landmarks are exact for the
 mesh, which is not the same as where an annotator would click, above all along the jaw.
 
-Licence of code and card: MIT. Head data: CC0. Pictures made with it: CC0.
+Licence of code and card: MIT. Head data: CC0.
 """
 
 
