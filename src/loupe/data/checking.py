@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from loupe.data.importing import PIECE, Report
+from loupe.data.examining import PIECE
+from loupe.data.importing import Report
 from loupe.data.manifest import read_manifest
 from loupe.data.sources.listing import Count
 from loupe.data.sources.pictures import load_picture

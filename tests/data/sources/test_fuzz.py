@@ -1,4 +1,9 @@
-"""Mutated annotation files: a reader either refuses with one sentence or accounts for every entry; it never crashes and never invents a label."""
+"""Mutated annotation files: a reader either refuses with one sentence or accounts for every entry; it never crashes and never invents a label.
+
+A few hundred files here, always the same ones; `python scripts/fuzz_annotations.py 10000` draws as many new ones.
+"""
+
+import os
 
 import numpy as np
 import pytest
@@ -8,14 +13,20 @@ from lookalikes import drawing, micro, stills
 
 from loupe.data.manifest import STILL_CLASSES
 from loupe.data.sources import affectnet, affwild2, casia_webface, casme2, casme3, celeba, fer2013, imdb_wiki, megc2019, rafdb, samm
+from loupe.data.sources import table as own_faces
 from loupe.data.sources.listing import Dropped
 from loupe.data.sources.micro import CLASSES, clip_rows
 from loupe.data.sources.recordio import read_record
 from loupe.data.sources.sheets import csv_table, excel_sheets, whole
 from loupe.errors import LoupeError
 
+DRAWN = int(os.environ.get("LOUPE_FUZZ_EXAMPLES", "0"))  # by each test
 FAST = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True, database=None
+    max_examples=DRAWN or 20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=not DRAWN,
+    database=None,
 )
 CELL = st.one_of(
     st.none(),
@@ -156,6 +167,24 @@ def test_fer2013_csv(rows, tmp_path):
     table = fer2013.parse(cells, "fer2013.csv", dropped)
     assert len(cells) == len(offsets) == len(table) + len(dropped.rows)
     assert all(STILL_CLASSES[row.label] == row.label_name for row in table.itertuples())
+
+
+@given(rows=mutated(["path,label,subject,split,clip,frame,fps,onset,apex,offset", *(f"{n}.jpg,none,s{n % 2},,c,{n},30,1,,4" for n in range(1, 5))]))
+@FAST
+def test_faces_csv(rows, tmp_path):
+    path = tmp_path / "faces.csv"
+    path.write_text("\n".join(rows), encoding="utf-8", errors="replace")
+    dropped = Dropped()
+    try:
+        cells = csv_table(path, ())
+        table = own_faces.parse(cells, "faces.csv", dropped)
+    except LoupeError as error:
+        assert "faces.csv" in str(error) and "\n" not in str(error)
+        return
+    assert len(cells) == len(table) + len(dropped.rows) and not table.duplicated("path").any()
+    assert table["split"].isin(["loso", *own_faces.SPLITS]).all()
+    clips = table[table["split"] == "loso"]
+    assert clips.groupby("clip")["role"].apply(lambda roles: {"onset", "apex"} <= set(roles)).all()
 
 
 @given(rows=mutated(["3", "Bald Male Smiling", "1.jpg -1  1 -1", "2.jpg  1 -1 -1", "3.jpg -1 -1  1"]))

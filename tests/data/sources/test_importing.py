@@ -9,7 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from loupe.cli import app
-from loupe.data import importing
+from loupe.data import examining
 from loupe.data.checking import check_set
 from loupe.data.imagehash import across_splits, picture_hash
 from loupe.data.importing import import_set
@@ -68,9 +68,9 @@ def test_truncated_picture_stops_the_import_by_name_and_can_be_skipped(smic):
 
 
 def test_a_killed_import_continues_where_it_was(smic, monkeypatch):
-    monkeypatch.setattr(importing, "PIECE", 50)
+    monkeypatch.setattr(examining, "PIECE", 50)
     seen = []
-    look = importing._look
+    look = examining._look
 
     def interrupted(root, path, box, size):
         if len(seen) == 120:
@@ -78,12 +78,12 @@ def test_a_killed_import_continues_where_it_was(smic, monkeypatch):
         seen.append(path)
         return look(root, path, box, size)
 
-    monkeypatch.setattr(importing, "_look", interrupted)
+    monkeypatch.setattr(examining, "_look", interrupted)
     with pytest.raises(KeyboardInterrupt):
         import_set("smic-nir", smic / "raw", smic / "out", size=8, workers=1)
     before = set(seen[:100])
     seen.clear()
-    monkeypatch.setattr(importing, "_look", lambda *args: (seen.append(args[1]), look(*args))[1])
+    monkeypatch.setattr(examining, "_look", lambda *args: (seen.append(args[1]), look(*args))[1])
     import_set("smic-nir", smic / "raw", smic / "out", size=8, workers=1)
     assert len(seen) == 213 - 100 and not before & set(seen)  # two whole pieces were kept
     import_set("smic-nir", smic / "raw", smic / "fresh", size=8, workers=1)

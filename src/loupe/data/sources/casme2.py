@@ -63,21 +63,9 @@ def parse(sheets: dict[str, Cells], name: str, frames: Path, dropped: Dropped) -
         if number is None or number < 1 or not entry["clip"]:
             dropped.add(item, "no subject or clip name", f"{entry['subject']} {entry['clip']}")
             continue
-        person, emotion = f"sub{number:02d}", entry["emotion"].lower()
+        person, clip = f"sub{number:02d}", entry["clip"]
+        folder = child(frames, person, clip)
         clips.append(
-            Clip(
-                item=item,
-                row=entry["row"],
-                subject=f"casme2-{person}",
-                clip=f"casme2-{person}-{entry['clip']}",
-                folder=child(frames, person, entry["clip"]),
-                onset=whole(entry["onset"]),
-                apex=whole(entry["apex"]),
-                offset=whole(entry["offset"]),
-                fps=FPS,
-                emotion=emotion,
-                kind=KINDS.get(emotion, ""),
-                units=entry.get("units", ""),
-            )
+            Clip.of(entry, item, subject=f"casme2-{person}", clip=f"casme2-{person}-{clip}", folder=folder, fps=FPS, kinds=KINDS)
         )
     return clips, len(cells)

@@ -78,23 +78,10 @@ def parse_a(sheets: dict[str, Cells], name: str, base: Path, dropped: Dropped) -
         if not person or not re.fullmatch(r"[a-z]", letter) or onset is None:
             dropped.add(item, "no subject, letter or onset", f"{entry['subject']} {entry['clip']} {entry['onset']}")
             continue
-        emotion, subject = entry["emotion"].lower(), f"spNO.{int(person.group(1))}"
-        clips.append(
-            Clip(
-                item=item,
-                row=entry["row"],
-                subject=f"casme3a-{subject}",
-                clip=f"casme3a-{subject}-{letter}-{onset}",
-                folder=_folder_a(people, subject.lower(), letter, onset),
-                onset=onset,
-                apex=whole(entry["apex"]),
-                offset=whole(entry["offset"]),
-                fps=FPS,
-                emotion=emotion,
-                kind=KINDS.get(emotion, ""),
-                units=entry.get("units", "").replace("，", "+"),
-            )
-        )
+        subject = f"spNO.{int(person.group(1))}"
+        folder, units = _folder_a(people, subject.lower(), letter, onset), entry.get("units", "").replace("，", "+")
+        name = f"casme3a-{subject}-{letter}-{onset}"
+        clips.append(Clip.of(entry, item, subject=f"casme3a-{subject}", clip=name, folder=folder, fps=FPS, kinds=KINDS, units=units))
     return clips, len(cells)
 
 
@@ -138,23 +125,11 @@ def parse_c(sheets: dict[str, Cells], name: str, base: Path, dropped: Dropped) -
         if number is None or count is None or onset is None:
             dropped.add(item, "no subject, count or onset", f"{entry['subject']} {entry['clip']} {entry['onset']}")
             continue
-        emotion, person = entry.get("emotion", "").lower(), f"{number:02d}"
+        person, kinds = f"{number:02d}", KINDS | {"negative": "negative", "positive": "positive"}
         options = [child(base, person, part, "color") for part in (str(count), f"{number}_{count}", f"{person}_{count}", "a")]
         options.append(child(base, person, "color", f"{number}_{count}"))
-        clips.append(
-            Clip(
-                item=item,
-                row=entry["row"],
-                subject=f"casme3c-{person}",
-                clip=f"casme3c-{person}-{count}-{onset}",
-                folder=next((folder for folder in options if folder), None),
-                onset=onset,
-                apex=None,
-                offset=whole(entry["offset"]),
-                fps=FPS,
-                emotion=emotion,
-                kind=emotion if emotion in ("negative", "positive") else KINDS.get(emotion, ""),
-                units=entry.get("units", "").replace(",", "+").replace("，", "+").replace(" ", ""),
-            )
-        )
+        folder = next((option for option in options if option), None)
+        units = entry.get("units", "").replace(",", "+").replace("，", "+").replace(" ", "")
+        name = f"casme3c-{person}-{count}-{onset}"
+        clips.append(Clip.of(entry, item, subject=f"casme3c-{person}", clip=name, folder=folder, fps=FPS, kinds=kinds, units=units))
     return clips, len(cells)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from loupe.data.manifest import COLUMNS, complete
 
-EXTRA_COLUMNS = ("path", "release", "emotion", "apex_from", "units", "valence", "arousal", "box", "partition", "attributes")
+EXTRA_COLUMNS = ("path", "release", "time", "emotion", "apex_from", "units", "valence", "arousal", "box", "partition", "attributes")
 
 
 @dataclass(frozen=True)

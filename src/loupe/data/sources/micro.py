@@ -10,6 +10,7 @@ import pandas as pd
 
 from loupe.data.sources.listing import Dropped
 from loupe.data.sources.pictures import numbered_pictures
+from loupe.data.sources.sheets import whole
 
 CLASSES = ("negative", "positive", "surprise")  # MEGC2019, labels 0, 1, 2
 _COLUMNS = [
@@ -48,6 +49,29 @@ class Clip:
     emotion: str
     kind: str
     units: str = ""
+
+    @classmethod
+    def of(
+        cls, entry: Mapping, item: str, *, subject: str, clip: str, folder: Path | None, fps: float, kinds: Mapping[str, str], units: str | None = None
+    ) -> Clip:
+        """A row of an annotation table, with the columns that the sets share: row, onset, apex (not in all), offset, emotion, units. `kinds`:
+        emotion -> MEGC2019 class; an emotion that is not in it has none. `units`: where the set writes them in a way of its own.
+        """
+        emotion = entry.get("emotion", "").lower()
+        return cls(
+            item=item,
+            row=entry["row"],
+            subject=subject,
+            clip=clip,
+            folder=folder,
+            onset=whole(entry["onset"]),
+            apex=whole(entry.get("apex", "")),
+            offset=whole(entry["offset"]),
+            fps=fps,
+            emotion=emotion,
+            kind=kinds.get(emotion, ""),
+            units=entry.get("units", "") if units is None else units,
+        )
 
     @property
     def label(self) -> int:
@@ -98,7 +122,7 @@ def clip_rows(
         shared = (clip.label, clip.kind or clip.emotion, clip.emotion, origin, clip.units)
         for number in numbers:
             path = frames[number].relative_to(root).as_posix()
-            rows.append((path, clip.subject, clip.clip, number, clip.fps, onset, apex, offset, _role(number, onset, apex, offset), *shared))
+            rows.append((path, clip.subject, clip.clip, number, clip.fps, onset, apex, offset, role(number, onset, apex, offset), *shared))
     table = pd.DataFrame(rows, columns=_COLUMNS)
     return table.assign(split="loso"), mended
 
@@ -153,7 +177,8 @@ def _apex(annotated: int | None, onset: int, offset: int, numbers: list[int]) ->
     return min((number for number in numbers if number > onset), key=lambda number: (abs(number - middle), number)), "midpoint"
 
 
-def _role(number: int, onset: int, apex: int, offset: int) -> str:
+def role(number: int, onset: int, apex: int, offset: int) -> str:
+    """Place of a frame in its clip: onset, rise, apex, fall or offset."""
     if number == onset:
         return "onset"
     if number == apex:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 
@@ -12,10 +14,13 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from loupe.data.sources.recordio import read_record
+from loupe.data.video import SUFFIXES as VIDEOS
+from loupe.data.video import FrameReader
 from loupe.errors import LoupeError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".z01", ".bz2", ".xz")
+_read_frame = FrameReader()
 _LAST_NUMBER = re.compile(r"(\d+)(?!.*\d)", re.ASCII)
 
 
@@ -97,7 +102,8 @@ def _entries(folder: Path) -> list[os.DirEntry]:
 def load_picture(root: Path, path: str) -> tuple[bytes, np.ndarray]:
     """Stored bytes of a picture (what its checksum is taken of) and its pixels, uint8 (H, W, 3), upright; grey pictures get three channels.
 
-    `path` is below `root`; `file.rec#offset` names a RecordIO record and `file.csv#offset` a FER2013 line.
+    `path` is below `root`; `file.rec#offset` names a RecordIO record, `file.csv#offset` a FER2013 line and `file.mp4#number` a frame of a video,
+    whose "bytes" are the video's checksum and the number: decoders may differ in a bit, the file does not.
     Raises LoupeError naming the picture where it is missing, empty, cut short or no picture.
     """
     name, _, offset = path.partition("#")
@@ -107,6 +113,8 @@ def load_picture(root: Path, path: str) -> tuple[bytes, np.ndarray]:
     try:
         if offset and name.endswith(".rec"):
             data = read_record(where, int(offset)).image
+        elif name.lower().endswith(VIDEOS) and offset.isdecimal():
+            return _video_bytes(where, offset), _read_frame(where, int(offset))
         elif offset:
             data = _csv_line(where, int(offset))
             return data, _pixels_of_line(data)
@@ -118,6 +126,17 @@ def load_picture(root: Path, path: str) -> tuple[bytes, np.ndarray]:
             return data, np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise LoupeError(f"{root / path} cannot be read as a picture ({error}): copy it again from the download.") from error
+
+
+def _video_bytes(path: Path, number: str) -> bytes:
+    stat = path.stat()
+    return f"{_checksum(path, stat.st_size, stat.st_mtime_ns)}#{number}".encode()
+
+
+@lru_cache(maxsize=64)
+def _checksum(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _csv_line(path: Path, offset: int) -> bytes:

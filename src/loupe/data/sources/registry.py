@@ -14,11 +14,13 @@ from loupe.data.sources import (
     casme3,
     celeba,
     fer2013,
+    films,
     imdb_wiki,
     megc2019,
     rafdb,
     samm,
     smic,
+    table,
 )
 from loupe.data.sources.listing import Listing
 from loupe.errors import LoupeError
@@ -50,6 +52,9 @@ SOURCES = {
     "celeba": Source("CelebA", "pre-training", celeba.read),
     "imdb-wiki": Source("IMDB-WIKI", "pre-training", imdb_wiki.read),
     "casia-webface": Source("CASIA-WebFace", "pre-training", casia_webface.read),
+    "folder": Source("pictures by class", "your own", table.read_folder),
+    "csv": Source("faces.csv", "your own", table.read),
+    "video": Source("folder of videos", "your own", films.read),
 }
 
 

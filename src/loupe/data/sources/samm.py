@@ -59,26 +59,12 @@ def parse(sheets: dict[str, Cells], name: str, frames: Path, dropped: Dropped) -
         if number is None or number < 1 or not entry["clip"]:
             dropped.add(item, "no subject or clip name", f"{entry['subject']} {entry['clip']}")
             continue
-        person, emotion = f"{number:03d}", entry["emotion"].lower()
-        if not entry["clip"].startswith(f"{person}_"):
-            dropped.add(item, "clip name is of another subject", f"{entry['subject']} {entry['clip']}")
+        person, clip = f"{number:03d}", entry["clip"]
+        if not clip.startswith(f"{person}_"):
+            dropped.add(item, "clip name is of another subject", f"{entry['subject']} {clip}")
             continue
-        clips.append(
-            Clip(
-                item=item,
-                row=entry["row"],
-                subject=f"samm-{person}",
-                clip=f"samm-{entry['clip']}",
-                folder=child(frames, person, entry["clip"]),
-                onset=whole(entry["onset"]),
-                apex=whole(entry["apex"]),
-                offset=whole(entry["offset"]),
-                fps=FPS,
-                emotion=emotion,
-                kind=KINDS.get(emotion, ""),
-                units=entry.get("units", ""),
-            )
-        )
+        folder = child(frames, person, clip)
+        clips.append(Clip.of(entry, item, subject=f"samm-{person}", clip=f"samm-{clip}", folder=folder, fps=FPS, kinds=KINDS))
     return clips, len(cells)
 
 

@@ -1,0 +1,67 @@
+"""Points of one face: MediaPipe's face mesh (Kartynnik et al., 2019, arXiv 1907.06724) and iris network (Ablavatski et al., 2020, arXiv 2006.11341).
+
+The mesh has 468 points; 68 of them stand in for the iBUG 300-W points in which the micro-expression papers crop and align. The correspondence is
+the usual one; the jaw follows the mesh's outline, which lies a little inside iBUG's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from loupe.data.align.geometry import box_transform, warp
+from loupe.data.align.networks import Network
+
+MESH, IRIS = "face_landmark.tflite", "iris_landmark.tflite"
+MIN_PRESENCE = 0.5
+IBUG = np.array(
+    [162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389,
+     71, 63, 105, 66, 107, 336, 296, 334, 293, 301,
+     168, 197, 5, 4, 75, 97, 2, 326, 305,
+     33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,
+     61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181,
+     78, 82, 13, 312, 308, 317, 14, 87]
+)  # fmt: skip
+_CORNERS = ((33, 133), (362, 263))  # outer and inner corner of the picture's left eye, inner and outer of the right one
+_BOX_SCALE = 1.5  # of the longer side, around a detected box or around the mesh
+_EYE_SCALE = 2.3  # of the distance between the corners
+
+
+class FaceMesh:
+    def __init__(self) -> None:
+        self._mesh, self._iris = Network(MESH), Network(IRIS)
+
+    def __call__(self, pixels: np.ndarray, box: np.ndarray, eyes: np.ndarray) -> tuple[np.ndarray, np.ndarray, float] | None:
+        """Points (68, 2), pupils (2, 2), both px, and presence 0..1 of the face in `box` (left, top, right, bottom) with `eyes` (2, 2), roughly.
+
+        None where the network sees no face there. The mesh is run a second time around its own first result, so that the box does not decide.
+        """
+        mesh, presence = self._points(pixels, (box[:2] + box[2:]) / 2, _BOX_SCALE * (box[2:] - box[:2]).max(), eyes)
+        if presence < MIN_PRESENCE:
+            return None
+        low, high = mesh.min(0), mesh.max(0)
+        eyes = np.stack([mesh[list(pair)].mean(0) for pair in _CORNERS])
+        mesh, presence = self._points(pixels, (low + high) / 2, _BOX_SCALE * (high - low).max(), eyes)
+        if presence < MIN_PRESENCE:
+            return None
+        pupils = np.stack([self._pupil(pixels, mesh[list(pair)], mirrored) for pair, mirrored in zip(_CORNERS, (False, True), strict=True)])
+        return mesh[IBUG], pupils, presence
+
+    def _points(self, pixels: np.ndarray, centre: np.ndarray, side: float, eyes: np.ndarray) -> tuple[np.ndarray, float]:
+        """All 468 points, px, and presence, in a square turned so that the eyes stand level."""
+        across = eyes[1] - eyes[0]
+        square = box_transform(centre, side, float(np.arctan2(across[1], across[0])))
+        points, presence = self._mesh(warp(pixels, square, self._mesh.size, smooth=False) / 255)[:2]
+        presence = float(1 / (1 + np.exp(-np.clip(presence.ravel()[-1], -80, 80))))
+        return square.inverse(points.reshape(-1, 3)[:, :2] / self._mesh.size), presence
+
+    def _pupil(self, pixels: np.ndarray, corners: np.ndarray, mirrored: bool) -> np.ndarray:
+        """Centre of the iris, px. The network knows left eyes: a right one is shown to it in the mirror."""
+        across = corners[1] - corners[0]
+        square = box_transform(corners.mean(0), _EYE_SCALE * float(np.linalg.norm(across)), float(np.arctan2(across[1], across[0])))
+        eye = warp(pixels, square, self._iris.size, smooth=False) / 255
+        outputs = self._iris(eye[:, ::-1] if mirrored else eye)
+        iris = min(outputs, key=np.size).reshape(-1, 3)  # 5 points, the first of them the centre; the other output is the eye's contour
+        centre = iris[:1, :2] / self._iris.size
+        if mirrored:
+            centre[:, 0] = 1 - centre[:, 0]
+        return square.inverse(centre)[0]

@@ -1,0 +1,76 @@
+"""One interface over detector and landmarks: pictures in, faces out. Which networks stand behind it is nobody else's business."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from loupe.data.align.blazeface import BlazeFace
+from loupe.data.align.face_mesh import FaceMesh
+from loupe.data.face_layout import five_points
+
+
+@dataclass(frozen=True)
+class Face:
+    """box: left, top, right, bottom; points: (68, 2) iBUG; pupils: (2, 2), the picture's left one first; all px. score, presence: 0..1."""
+
+    box: np.ndarray
+    points: np.ndarray
+    pupils: np.ndarray
+    score: float
+    presence: float
+
+    @property
+    def five(self) -> np.ndarray:
+        """Centres of the eyes, nose tip, corners of the mouth: (5, 2) px."""
+        return five_points(self.points)
+
+    @property
+    def centre(self) -> np.ndarray:
+        return (self.box[:2] + self.box[2:]) / 2
+
+    @property
+    def side(self) -> float:
+        return float((self.box[2:] - self.box[:2]).max())
+
+
+class FaceFinder(Protocol):
+    def __call__(self, pixels: np.ndarray) -> list[Face]:
+        """Faces in uint8 (H, W, 3), largest first; an empty list where there is none."""
+        ...
+
+
+class MediaPipeFinder:
+    """BlazeFace for the boxes, face mesh and iris for the points. Not for use by several threads at once. Raises LoupeError without the extra."""
+
+    def __init__(self) -> None:
+        self._detect, self._mesh = BlazeFace(), FaceMesh()
+
+    def __call__(self, pixels: np.ndarray) -> list[Face]:
+        faces = []
+        for found in self._detect(pixels):
+            placed = self._mesh(pixels, found.box, found.points[:2])
+            if placed is not None:
+                points, pupils, presence = placed
+                faces.append(Face(found.box, points, pupils, found.score, presence))
+        return faces
+
+
+def follow(frames: Iterable[np.ndarray], find: FaceFinder, reach: float = 0.5) -> Iterator[Face | None]:
+    """One face through a video: the largest of the first frame that has any, then in each frame the one nearest to where it last was.
+
+    None for a frame in which no face is nearer than `reach` sides of the last box: nothing is invented, and nobody else takes over.
+    """
+    last: Face | None = None
+    for pixels in frames:
+        faces = find(pixels)
+        if last is not None:
+            here = last
+            faces = [face for face in faces if np.linalg.norm(face.centre - here.centre) <= reach * here.side and 0.5 < face.side / here.side < 2]
+            faces.sort(key=lambda face: float(np.linalg.norm(face.centre - here.centre)))
+        face = faces[0] if faces else None
+        last = face or last
+        yield face

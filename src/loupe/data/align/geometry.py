@@ -1,0 +1,55 @@
+"""Similarity transforms from a picture to the aligned square, and resampling along them. Nothing here needs a detector.
+
+Points are in px with (0, 0) the picture's upper left corner, so the centre of its first pixel is (.5, .5); x to the right, y down. The aligned square is
+measured in shares of its side, as in `loupe.data.face_layout`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+from skimage.transform import SimilarityTransform
+
+from loupe.data.face_layout import CANONICAL, five_points
+from loupe.errors import LoupeError
+
+_TARGET = five_points(CANONICAL[:, :2])
+
+
+def alignment(points: np.ndarray) -> SimilarityTransform:
+    """The similarity (no shear, no stretching) that brings the five points of a face nearest to their canonical places, by least squares.
+
+    points (68, 2) iBUG or (5, 2), px. Maps px to shares of the aligned square. Raises LoupeError where the points do not span a face.
+    """
+    transform = SimilarityTransform.from_estimate(five_points(np.asarray(points, dtype=float)), _TARGET)
+    if not transform or not np.isfinite(transform.params).all() or transform.scale <= 0:
+        raise LoupeError("The landmarks of a face lie in one place: leave that picture out.")
+    return transform
+
+
+def box_transform(centre: tuple[float, float], side: float, angle: float = 0.0) -> SimilarityTransform:
+    """The square of `side` px around `centre`, turned by `angle` radians (clockwise, as x is right and y down), to shares of its side."""
+    turned = SimilarityTransform(scale=side, rotation=angle)
+    corner = np.asarray(centre) - turned.params[:2, :2] @ (0.5, 0.5)
+    return SimilarityTransform(scale=side, rotation=angle, translation=corner).inverse
+
+
+def warp(pixels: np.ndarray, transform: SimilarityTransform, size: int, smooth: bool = True) -> np.ndarray:
+    """Resample uint8 (H, W, 3) to the square that `transform` maps to the unit square: uint8 (size, size, 3). What lies outside is black.
+
+    A picture much larger than the square is first averaged down by a whole factor, so that nothing is skipped over. `smooth`: bicubic (for
+    pictures to keep) or bilinear (for a detector's input).
+    """
+    back = transform.inverse.params @ np.diag([1 / size, 1 / size, 1.0])
+    corners = (back @ np.array([[0, size, 0, size], [0, 0, size, size], [1, 1, 1, 1]]))[:2]
+    height, width = pixels.shape[:2]
+    left, top = np.clip(np.floor(corners.min(1)) - 4, 0, (width - 1, height - 1)).astype(int)
+    right, bottom = np.clip(np.ceil(corners.max(1)) + 4, (left + 1, top + 1), (width, height)).astype(int)
+    picture = Image.fromarray(np.ascontiguousarray(pixels[top:bottom, left:right]))
+    shrink = max(1, int(np.sqrt(abs(np.linalg.det(back[:2, :2])))))
+    shrink = min(shrink, picture.width, picture.height)
+    if shrink > 1:
+        picture = picture.reduce(shrink)
+    matrix = np.diag([1 / shrink, 1 / shrink, 1.0]) @ np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1.0]]) @ back
+    resample = Image.Resampling.BICUBIC if smooth else Image.Resampling.BILINEAR
+    return np.asarray(picture.transform((size, size), Image.Transform.AFFINE, tuple(matrix[:2].ravel()), resample))

@@ -1,0 +1,40 @@
+"""`video`: a folder of videos, every frame of each, without labels.
+
+`film.mp4` beside others, or `<subject>/film.mp4`. A video in a sub-folder is of the subject that the folder names, any other of a subject of its own.
+Frames keep their times (column `time`, s); `fps` is the average rate. Rows are `film.mp4#12`. For labelled frames write a `csv`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from loupe.data.sources.listing import Count, Listing, finish
+from loupe.data.sources.pictures import check_root
+from loupe.data.video import SUFFIXES, probe
+from loupe.errors import LoupeError
+from loupe.progress import track
+
+TITLE = "video"
+
+
+def read(root: Path) -> Listing:
+    """Decode every video once for its times; raises LoupeError where there is none, or one is damaged or cut short."""
+    check_root(root, TITLE)
+    videos = sorted(path for path in (*root.glob("*"), *root.glob("*/*")) if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not videos:
+        raise LoupeError(f"{root} holds no videos ({', '.join(SUFFIXES)}), neither directly nor in sub-folders of one subject each.")
+    parts, variable = [], 0
+    for video in track(videos, "videos"):
+        facts, name = probe(video), video.relative_to(root).as_posix()
+        variable += facts.variable
+        numbers = range(len(facts.times))
+        rows = {"path": [f"{name}#{number}" for number in numbers], "frame": numbers, "time": facts.times}
+        subject = name.split("/")[0] if "/" in name else video.stem
+        parts.append(pd.DataFrame(rows).assign(subject=f"video-{subject}", clip=f"video-{name}", fps=facts.fps))
+    table = pd.concat(parts, ignore_index=True).assign(split="unlabelled")
+    counts = [Count("videos", len(videos)), Count("videos of variable frame rate", variable)]
+    release = f"{len(videos)} videos"
+    nothing = pd.DataFrame(columns=["item", "reason", "detail"], dtype=str)
+    return Listing(finish(table, "video", release), nothing, len(table), len(table), "frame", release, counts)

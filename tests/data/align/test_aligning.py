@@ -1,0 +1,117 @@
+"""Alignment without a network: transforms, resampling, who is followed, and which frame decides."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from loupe.data.align.aligner import Aligner, Job, align_clip, align_picture, jobs, transform_of
+from loupe.data.align.finder import Face, follow
+from loupe.data.align.geometry import alignment, box_transform, warp
+from loupe.data.face_layout import CANONICAL, five_points
+from loupe.data.manifest import complete
+from loupe.errors import LoupeError
+
+
+def face(x, y, side=40.0, score=0.9):
+    """A face whose square has its upper left corner at (x, y)."""
+    points = CANONICAL[:, :2] * side + (x, y)
+    return Face(np.array([x, y, x + side, y + side], dtype=float), points, points[[36, 45]], score, 1.0)
+
+
+def test_alignment_undoes_any_similarity():
+    turn = np.array([[np.cos(0.4), np.sin(0.4)], [-np.sin(0.4), np.cos(0.4)]])
+    points = CANONICAL[:, :2] * 130 @ turn + (40, 70)
+    np.testing.assert_allclose(alignment(points)(points), CANONICAL[:, :2], atol=1e-9)
+    np.testing.assert_allclose(alignment(five_points(points))(points), CANONICAL[:, :2], atol=1e-9)
+    with pytest.raises(LoupeError, match="one place"):
+        alignment(np.zeros((68, 2)))
+
+
+def test_warp_of_a_whole_pixel_square_is_a_cut():
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(warp(pixels, box_transform((40, 30), 20), 20), pixels[20:40, 30:50])
+
+
+def test_warp_is_black_outside_and_turns_clockwise():
+    pixels = np.full((20, 20, 3), 200, dtype=np.uint8)
+    pixels[:10, :10] = 90
+    corner = warp(pixels, box_transform((0, 0), 20), 20)
+    assert (corner[:9, :9] == 0).all() and (corner[11:, 11:] == 90).all()
+    turned = warp(pixels, box_transform((10, 10), 20, np.pi / 2), 20)  # a square turned clockwise shows the picture turned the other way
+    np.testing.assert_array_equal(turned[1:-1, 1:-1], np.rot90(pixels)[1:-1, 1:-1])
+
+
+def test_warp_averages_where_it_makes_smaller():
+    noise = np.random.default_rng(1).integers(0, 256, (512, 512, 3), dtype=np.uint8)
+    small = warp(noise, box_transform((256, 256), 512), 32)
+    assert small.std() < 10  # means of 256 pixels each; skipping pixels would keep a deviation of 74
+    assert abs(small.mean() - noise.mean()) < 1
+
+
+def test_aligned_points_land_where_the_layout_says():
+    pixels = np.zeros((200, 200, 3), dtype=np.uint8)
+    found = face(50, 60, 100)
+    for x, y in found.five:
+        pixels[int(y) - 1 : int(y) + 2, int(x) - 1 : int(x) + 2] = 255
+    aligned = align_picture(pixels, lambda _: [found], 100)
+    for x, y in five_points(CANONICAL[:, :2]) * 100:
+        assert aligned[int(y), int(x)].min() > 150
+    assert align_picture(pixels, lambda _: [], 100) is None
+
+
+def test_a_clip_has_the_onset_frames_transform_for_all_frames():
+    frames = [np.random.default_rng(n).integers(0, 256, (80, 80, 3), dtype=np.uint8) for n in range(3)]
+    places = {frame.tobytes(): face(10 + 5 * n, 10, 50) for n, frame in enumerate(frames)}  # the detector sees the face wander
+    aligned = align_clip(frames, lambda pixels: [places[pixels.tobytes()]], 32)
+    for frame, shown in zip(frames, aligned, strict=True):
+        np.testing.assert_array_equal(shown, warp(frame, alignment(face(10, 10, 50).points), 32))
+    assert align_clip(frames, lambda _: [], 32) is None
+
+
+def test_one_face_is_followed_and_nobody_takes_over():
+    video = [
+        [],
+        [face(100, 100, 60), face(10, 10, 40)],  # the larger one is chosen
+        [face(12, 10, 90), face(104, 102, 58)],  # another is now larger
+        [face(12, 10, 90)],  # the followed one is hidden
+        [face(110, 104, 60), face(12, 10, 90)],
+    ]
+    followed = list(follow(range(5), lambda number: video[number]))
+    assert [None if found is None else found.box[0] for found in followed] == [None, 100, 104, None, 110]
+
+
+def test_jobs_tell_pictures_clips_and_videos_apart():
+    table = complete(
+        pd.DataFrame(
+            {
+                "clip": ["", "b", "b", "a", "a", "a", ""],
+                "frame": [-1, 7, 6, 3, 2, 4, -1],
+                "role": ["", "", "", "apex", "onset", "offset", ""],
+            }
+        )
+    )
+    assert jobs(table) == [Job("picture", (0,)), Job("picture", (6,)), Job("video", (2, 1)), Job("onset", (4, 3, 5))]
+
+
+def test_every_row_gets_its_transform_or_none():
+    rows = [np.full((4, 4, 3), n, dtype=np.uint8) for n in range(7)]
+    seen = {0: [], 1: [face(5, 5), face(30, 30, 20)], 2: [face(8, 8)], 3: [face(9, 9)], 4: [face(1, 1)], 5: [face(2, 2)], 6: []}
+    boxes = {1: np.array([30.0, 30.0, 20.0, 20.0])}
+
+    def broken(row):
+        if row == 6:
+            raise LoupeError("damaged")
+        return rows[row]
+
+    aligner = Aligner(broken, boxes.get, lambda: lambda pixels: seen[int(pixels.flat[0])])
+    with ThreadPoolExecutor(2) as pool:
+        found = aligner(pool, [Job("picture", (0,)), Job("picture", (1,)), Job("onset", (2, 3)), Job("video", (4, 5)), Job("picture", (6,))])
+    found = found.sort_values("row", ignore_index=True)
+    corner = [None if (t := transform_of(p)) is None else t.inverse([[0, 0]])[0].round(6).tolist() for p in found[[f"p{i}" for i in range(6)]].to_numpy()]
+    # row 1: the annotated box says who is meant; row 3: the onset's; rows 4, 5: each its own; 0 and 6 show nobody
+    assert corner == [None, [30, 30], [8, 8], [8, 8], [1, 1], [2, 2], None]
+    assert found["faces"].tolist() == [0, 2, 1, 1, 1, 1, 0]
+    assert [len(five) for five in found["five"]] == [0, 10, 10, 0, 10, 10, 0]
+    np.testing.assert_allclose(np.array(found["five"][1]).reshape(5, 2), five_points(CANONICAL[:, :2]), atol=1e-6)
