@@ -1,8 +1,8 @@
 """A renderer that rasterises and shades in torch, on a GPU if there is one: `Studio(head, TorchRenderer(head, 64, "cuda"))`.
 
 Blending, posing and normals stay with numba on the processor (a millisecond); pixels, which grow with the square of the size, go to the device.
-Equal to the numba renderer but for rounding: pictures differ by less than 0.01 of a grey level on average, and by more than one level in fewer than one pixel
-in a thousand, where two surfaces meet inside a pixel. The study set is drawn with numba, and its version says nothing about this path.
+Equal to the numba renderer but for rounding: on the processor, 64 pictures at 64 px differed by 0.00002 grey levels of 255 on average and by 0.3 at most;
+the bound kept by the tests is 0.001 on average and one level in all but one pixel in ten thousand. The study set is drawn with numba, and its version says nothing about this path.
 """
 
 from __future__ import annotations
