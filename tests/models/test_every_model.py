@@ -5,7 +5,9 @@ import copy
 import pytest
 import torch
 import torch.distributed as dist
+from timm.models._manipulate import group_parameters
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 
 from loupe.models.agreement import update_centre
@@ -13,6 +15,7 @@ from loupe.models.baselines.difference_vit import DifferenceViT
 from loupe.models.baselines.small_cnn import SmallVGG
 from loupe.models.baselines.three_stream import ThreeStream
 from loupe.models.dual_view import DualViewClassifier
+from loupe.models.fusion_attention import Attention
 from loupe.models.mae import MaskedAutoencoder
 from loupe.models.micron_bert import MicronBert, MicronClassifier
 from loupe.models.vit import Encoder
@@ -167,7 +170,70 @@ def test_one_sample_has_its_own_gradient_path(name):
     assert first.grad[0].abs().sum() > 0 and first.grad[1:].abs().sum() == 0
 
 
-@pytest.mark.parametrize("name", ["mae", "updown", "micron-dino"])
+@pytest.mark.parametrize("name", ["encoder", "mae", "concat", "concat-no-self", "mean", "updown", "micron"])
+def test_fused_attention_equals_maths(name):
+    model = build(name).eval()
+    batch, found = inputs(model), []
+    for backends in ([SDPBackend.FLASH_ATTENTION, SDPBackend.MATH], [SDPBackend.MATH]):
+        with torch.no_grad(), sdpa_kernel(backends, set_priority=True):
+            found.append(tensors_of(model(*batch)))
+    for key in found[0].keys() & set(PER_SAMPLE):
+        torch.testing.assert_close(found[0][key], found[1][key], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["concat", "updown", "mean"])
+def test_the_normal_path_computes_no_attention_map(name, monkeypatch):
+    """Maps cost a dense softmax; training and prediction must not pay for them, and get the same logits without."""
+    model = build(name).eval()
+    with torch.no_grad():
+        logits, maps = model.forward_maps(*inputs(model))
+        monkeypatch.setattr(Attention, "weights", None)
+        torch.testing.assert_close(model(*inputs(model)), logits)
+        with pytest.raises(TypeError):
+            model.forward_maps(*inputs(model))
+    assert maps["importance"].shape == (6, 16)
+
+
+GROUPED = ["encoder", "mae", "concat-own-low", "updown", "late", "micron-dino", "micron-mask", "micron-classifier", "difference-vit"]
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_decay_and_layers_know_every_parameter(name):
+    """What is no weight of a linear map is never decayed: it is a vector, or the model names it. Layers: stem 0, block i is i + 1, rest last."""
+    model = build(name)
+    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    tokens = {n for n, p in trained.items() if p.ndim > 1 and not n.endswith((".weight", "head.last"))}
+    assert tokens <= model.no_weight_decay() and "cls_token" in " ".join(model.no_weight_decay())
+    assert all(trained[n].ndim == 1 or n in tokens for n in model.no_weight_decay() & trained.keys())
+    layers = group_parameters(model, model.group_matcher(coarse=False), reverse=True)
+    prefix = "" if name == "encoder" else "encoder."
+    for n in trained:
+        if n.startswith(f"{prefix}blocks."):
+            assert layers[n] == 1 + int(n.removeprefix(f"{prefix}blocks.").split(".")[0])
+        elif n.startswith((f"{prefix}cls_token", f"{prefix}patch_embed")):
+            assert layers[n] == 0
+        else:
+            assert layers[n] == 3 == max(layers.values()), n
+
+
+@pytest.mark.parametrize("name", ["mae", "mae-raw", "micron", "micron-dino", "micron-literal", "micron-released"])
+def test_a_loss_over_processes_is_the_loss_of_the_whole_batch(name):
+    """DDP averages the gradients of equal parts. That is the gradient of the whole batch only if a loss is a mean over samples and if a
+    forward pass changes no buffer, which would make the parts diverge.
+    """
+    model = build(name).train()
+    before = {n: b.clone() for n, b in model.named_buffers()}
+    batch = inputs(model)
+    whole = model(*batch)["loss"]
+    parts = [model(*(x[rows] for x in batch))["loss"] for rows in (slice(0, 3), slice(3, 6))]
+    torch.testing.assert_close(whole, (parts[0] + parts[1]) / 2, rtol=1e-5, atol=1e-6)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    a, b = torch.autograd.grad(whole, trained), torch.autograd.grad((parts[0] + parts[1]) / 2, trained)
+    torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(dict(model.named_buffers()), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["mae", "updown", "micron-dino", "micron-topk", "difference-vit"])
 def test_compiled_equals_eager_in_one_graph(name):
     """Traced without a graph break and without a second compilation; Inductor's code generation is exercised by hand (it takes minutes)."""
     torch._dynamo.reset()

@@ -3,10 +3,12 @@
 import math
 
 import model_oracles as oracles
+import numpy as np
 import pytest
 import torch
 
 from loupe.errors import LoupeError
+from loupe.models.agreement import dino_schedules
 from loupe.models.micro_attention import MicroAttention
 from loupe.models.micron_bert import MicronBert, MicronClassifier, swap_blocks
 
@@ -349,6 +351,31 @@ def test_centre_is_the_moving_mean_of_the_teacher(nano):
         model.update_teacher(value, momentum=1.0)
     expected = 0.9 * (0.1 * logits[0].mean(0)) + 0.1 * logits[1].mean(0)
     torch.testing.assert_close(model.centre, expected)
+
+
+def test_teacher_schedules_start_and_end_where_they_should():
+    momentum, temperature = dino_schedules(100)
+    assert momentum[0] == pytest.approx(0.997) and momentum[-1] == pytest.approx(1) and (np.diff(momentum) > 0).all()
+    assert momentum[33] == pytest.approx(1 - 0.003 * (1 + math.cos(math.pi / 3)) / 2)
+    assert temperature[0] == pytest.approx(0.04) and temperature[15] == pytest.approx(0.055)
+    np.testing.assert_allclose(temperature[30:], 0.07)
+    np.testing.assert_allclose(dino_schedules(100, constant_temperature=True)[1], 0.04)
+    assert all(len(table) == 1 for table in dino_schedules(1))
+
+
+def test_teacher_temperature_is_kept_with_the_model_and_sharpens(nano, images, generator):
+    """A colder teacher is surer of itself; the temperature of the next step survives saving, so that a killed run goes on alike."""
+    model = build(nano(), agreement="dino")
+    batch = (images(), images(seed=2), images(seed=3), model.draw_swaps(3, generator))
+    warm = model(*batch)
+    model.update_teacher(warm["teacher"], momentum=1.0, temperature=0.01)
+    other = build(nano(), agreement="dino")
+    other.load_state_dict(model.state_dict())
+    assert float(other.teacher_temp) == pytest.approx(0.01)
+    torch.testing.assert_close(other(*batch)["agreement"], model(*batch)["agreement"], rtol=0, atol=0)
+    assert not torch.allclose(model(*batch)["agreement"], warm["agreement"], atol=1e-4)
+    model.update_teacher(warm["teacher"], momentum=1.0)
+    assert float(model.teacher_temp) == pytest.approx(0.01)  # None leaves it
 
 
 def test_crop_gets_no_gradient_and_canary_sees_collapse(nano, images, generator):
