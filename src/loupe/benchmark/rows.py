@@ -1,0 +1,209 @@
+"""The rows of `loupe bench`: what is compared, and the figure that a claim may quote."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from loupe.benchmark.folds import problem, sequential_heads
+from loupe.benchmark.inputs import Batches, as_jpegs, as_store_and_shards, customary, mapped, pictures, resident, sharded
+from loupe.benchmark.mae_models import Shape, build_all, training_step
+from loupe.benchmark.quality import curve, paper_recipe
+from loupe.benchmark.timing import Timing, interleaved
+from loupe.config import Config
+from loupe.data.store import read_store
+from loupe.errors import LoupeError
+from loupe.models.vit import SIZES
+from loupe.training.flops import measured_matmul_rate, step_flops
+from loupe.training.loso import loso_heads
+
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a benchmark runs on. `rounds`: how often each variant is timed; `big`: also ViT-B at 224 px (minutes a row on a CPU)."""
+
+    config: Config
+    root: Path
+    device: torch.device
+    precision: str
+    rounds: int
+    big: bool
+    seeds: int
+
+
+def shapes(setting: Setting) -> dict[str, Shape]:
+    """The sizes compared: the active scale's, and ViT-B/16 at 224 px with MAE's decoder."""
+    image, size, mae = setting.config.scale.image, setting.config.scale.encoder, setting.config.scale.mae
+    found = {
+        f"{setting.config.scale.name} {image.size} px": Shape(
+            image.size, image.patch, size.width, size.depth, size.heads, mae.decoder_width, mae.decoder_depth, mae.decoder_heads, mae.batch
+        )
+    }
+    if setting.big:
+        base, batch = SIZES["base"], 64 if setting.device.type == "cuda" else 4
+        found["ViT-B 224 px"] = Shape(
+            224, 16, base.width, base.depth, base.heads, base.decoder_width, base.decoder_depth, base.decoder_heads, batch
+        )
+    return found
+
+
+def step_row(setting: Setting) -> list[Line]:
+    """(a) A pre-training step of ours, transformers' and lightly's: equal size, batch, precision, optimiser; images are already there."""
+    lines = []
+    for name, shape in shapes(setting).items():
+        models, missing = build_all(shape, setting.device)
+        images = torch.randn(shape.batch, 3, shape.image, shape.image, device=setting.device)
+        steps = {key: training_step(model, setting.device, setting.precision) for key, model in models.items()}
+        timings = interleaved({key: partial(step, images) for key, step in steps.items()}, setting.rounds, setting.device)
+        lines += compared("a", f"MAE step, {name}, batch {shape.batch}", timings, missing, shape.batch)
+    return lines
+
+
+def pipeline_row(setting: Setting) -> list[Line]:
+    """(b) The same with each one's customary input pipeline: JPEG files through a DataLoader for the peers, the resident store for us."""
+    lines = []
+    for name, shape in shapes(setting).items():
+        models, missing = build_all(shape, setting.device)
+        images = pictures(max(2 * shape.batch, 64), shape.image)
+        jpegs = as_jpegs(images)
+        runs = {}
+        for key, model in models.items():
+            workers = min(2, torch.get_num_threads())
+            make = resident(images, shape.batch, setting.device) if key == "loupe" else customary(jpegs, shape.image, shape.batch, setting.device, workers)
+            runs[key] = _fed(training_step(model, setting.device, setting.precision), make)
+        timings = interleaved(runs, setting.rounds, setting.device)
+        lines += compared("b", f"MAE step with its input pipeline, {name}, batch {shape.batch}", timings, missing, shape.batch)
+    return lines
+
+
+def utilisation_row(setting: Setting) -> list[Line]:
+    """(c) Share of the rate of matrix products of the same precision, measured in the same run, that our step reaches."""
+    lines = []
+    for name, shape in shapes(setting).items():
+        models, _ = build_all(shape, setting.device)
+        images = torch.randn(shape.batch, 3, shape.image, shape.image, device=setting.device)
+        flops = step_flops(models["loupe"], lambda model, x: {"loss": model(x)}, (images,))
+        step = training_step(models["loupe"], setting.device, setting.precision)
+        rates: list[float] = []
+        product = partial(_note_rate, rates, setting.device, setting.precision)
+        timings = interleaved({"step": partial(step, images), "product": product}, setting.rounds, setting.device)
+        if flops is None:
+            raise LoupeError("The operations of our MAE step could not be counted; please report this with `loupe doctor`.")
+        peak = max(rates)
+        for kind, seconds in (("median", timings["step"].median), ("best", timings["step"].best)):
+            lines.append({"row": "c", "what": f"model FLOP utilisation, {name}, {kind}", "variant": "loupe", "value": flops / seconds / peak,
+                          "unit": "of the product rate", "peak_flops_per_second": peak})  # fmt: skip
+    return lines
+
+
+def folds_row(setting: Setting) -> list[Line]:
+    """(d) Leave-one-subject-out heads, 20 folds x 5 seeds: together against one after another, after a check that both give the same."""
+    features, labels, subjects = problem()
+    head = setting.config.scale.micro_head
+    seeds, decay = list(range(5)), 0.01
+    found: dict[str, np.ndarray] = {}
+
+    def together() -> None:
+        found["together"] = loso_heads(features, labels, subjects, 3, seeds=seeds, steps=head.steps, lr=head.lr, weight_decays=[decay])
+
+    def one_by_one() -> None:
+        found["one by one"] = sequential_heads(features, labels, subjects, 3, seeds=seeds, steps=head.steps, lr=head.lr, decay=decay)
+
+    timings = interleaved({"loupe": together, "one by one": one_by_one}, setting.rounds, torch.device("cpu"))
+    worst = float(np.abs(found["together"] - found["one by one"]).max())
+    if worst > 1e-4:
+        raise LoupeError(f"Batched and sequential heads differ by {worst:.2g}: the comparison would mean nothing.")
+    return compared("d", f"LOSO heads, 20 folds x 5 seeds, {head.steps} steps", timings, {}, 100, unit="heads/s")
+
+
+def inputs_row(setting: Setting) -> list[Line]:
+    """(e) Images a second of each input path alone."""
+    lines = []
+    for size in (64, 224):
+        images, batch = pictures(256, size), 64
+        with tempfile.TemporaryDirectory() as folder:
+            path, shards = as_store_and_shards(images, Path(folder))
+            paths: dict[str, Batches] = {
+                "resident": resident(images, batch, setting.device),
+                "memory map": mapped(path, batch, setting.device),
+                "tar shards": sharded(shards, batch, setting.device),
+                "JPEG, DataLoader": customary(as_jpegs(images), size, batch, setting.device, 0),
+            }
+            runs = {name: _fed(lambda images: None, make) for name, make in paths.items()}
+            timings = interleaved(runs, setting.rounds, setting.device)
+        lines += compared("e", f"input path, {size} px, batch {batch}", timings, {}, batch)
+    return lines
+
+
+def quality_row(setting: Setting) -> list[Line]:
+    """(f) Seconds of pre-training to the probe score that the paper's recipe has at its end: its own, and our recipe's, over seeds."""
+    stills, labelled = (setting.root / "data" / "prepared" / name for name in ("stills", "labelled"))
+    for folder in (stills, labelled):
+        if not folder.exists():
+            raise LoupeError(f"{folder.relative_to(setting.root)} is missing, and row f trains on it: run `dvc repro data` first.")
+    images, faces = np.ascontiguousarray(read_store(stills).images), read_store(labelled)
+    lines, ratios = [], []
+    for seed in range(setting.seeds):
+        with tempfile.TemporaryDirectory() as folder:
+            paper = curve(paper_recipe(setting.config), images, faces, seed, Path(folder) / "paper", 20)
+            fast = curve(setting.config, images, faces, seed, Path(folder) / "fast", 20)
+        goal = paper.scores[-1]
+        reached = {"paper recipe": paper.reaches(goal), "fast recipe": fast.reaches(goal)}
+        for name, seconds in reached.items():
+            lines.append({"row": "f", "what": f"seconds to probe macro-F1 {goal:.3f}, seed {seed}", "variant": name,
+                          "value": math.inf if seconds is None else seconds, "unit": "s"})  # fmt: skip
+        ratios.append(math.inf if reached["fast recipe"] is None else reached["fast recipe"] / paper.seconds[-1])
+    lines.append({"row": "f", "what": f"fast / paper, median of {setting.seeds} seeds", "variant": "loupe", "value": float(np.median(ratios)),
+                  "unit": "x", "all": ratios})  # fmt: skip
+    return lines
+
+
+ROWS: dict[str, Callable[[Setting], list[Line]]] = {
+    "a": step_row,
+    "b": pipeline_row,
+    "c": utilisation_row,
+    "d": folds_row,
+    "e": inputs_row,
+    "f": quality_row,
+}
+
+
+def compared(row: str, what: str, timings: dict[str, Timing], missing: dict[str, str], items: int, unit: str = "images/s") -> list[Line]:
+    """Lines of one comparison, and, where there is a rival, how much faster ours is than the fastest of them, by medians and by bests."""
+    lines: list[Line] = [
+        {"row": row, "what": what, "variant": name, "value": items / timing.median, "best": items / timing.best, "unit": unit,
+         "median_seconds": timing.median, "min_seconds": timing.best, "seconds": list(timing.seconds)}
+        for name, timing in timings.items()
+    ]  # fmt: skip
+    lines += [{"row": row, "what": what, "variant": name, "value": None, "unit": reason} for name, reason in missing.items()]
+    rivals = [timing for name, timing in timings.items() if name != "loupe"]
+    if "loupe" in timings and rivals:
+        mine = timings["loupe"]
+        lines.append({"row": row, "what": what, "variant": "loupe / fastest other", "value": min(t.median for t in rivals) / mine.median,
+                      "best": min(t.best for t in rivals) / mine.best, "unit": "x"})  # fmt: skip
+    return lines
+
+
+def _note_rate(rates: list[float], device: torch.device, precision: str) -> None:
+    rates.append(measured_matmul_rate(device, precision, size=2048, repeats=2))
+
+
+def _fed(step: Callable[[torch.Tensor], None], batches: Batches) -> Callable[[], None]:
+    number = 0
+
+    def run() -> None:
+        nonlocal number
+        step(batches(number))
+        number += 1
+
+    return run

@@ -1,0 +1,57 @@
+"""`loupe bench`: speed on this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import typer
+
+from loupe.errors import LoupeError
+
+
+def bench(
+    rows: str = typer.Option("a,c,d,e", help="a MAE step, b with input pipeline, c utilisation, d LOSO heads, e input paths, f time to quality."),
+    scale: str = typer.Option("laptop", help="Scale whose sizes are timed."),
+    rounds: int = typer.Option(5, "-n", "--rounds", help="Times each variant is run; a claim needs at least 5."),
+    big: bool = typer.Option(False, "--vit-b", help="Also ViT-B/16 at 224 px: minutes a row on a CPU."),
+    seeds: int = typer.Option(3, help="Seeds of row f, which trains twice for each."),
+    target: Path = typer.Option(None, "--json", help="Also write everything, each time included, to this file."),  # noqa: B008
+) -> None:
+    """Time our parts against each other and against transformers and lightly, interleaved; prints medians and bests.
+
+    The peers are development extras (`pip install -e .[bench]`); without them their lines say so.
+    """
+    from loupe.benchmark.rows import ROWS, Setting
+    from loupe.config import find_root, load
+    from loupe.training.device import prepare_torch, resolve_device
+    from loupe.training.record import _device_name, _versions
+
+    chosen = [name.strip() for name in rows.split(",") if name.strip()]
+    unknown = [name for name in chosen if name not in ROWS]
+    if unknown or not chosen:
+        raise LoupeError(f"--rows has {', '.join(unknown) or 'no row'}: choose among {', '.join(ROWS)}, e.g. --rows a,c,d.")
+    if rounds < 1:
+        raise LoupeError(f"--rounds is {rounds}, but must be at least 1.")
+    root = find_root()
+    config = load([f"scale={scale}"], root)
+    prepare_torch(config.scale.threads)
+    setting = Setting(config, root, resolve_device(config.scale.device), config.scale.precision, rounds, big, seeds)
+    machine = {"device": _device_name(setting.device), "threads": config.scale.threads, "precision": setting.precision, "scale": scale,
+               "rounds": rounds, "versions": _versions()}  # fmt: skip
+    print(f"{machine['device']}, {machine['threads']} threads, {machine['precision']}, {rounds} rounds" + ("" if rounds >= 5 else ": too few for a claim"))
+    lines = []
+    for name in chosen:
+        found = ROWS[name](setting)
+        lines += found
+        for line in found:
+            print(describe(line), flush=True)
+    if target is not None:
+        target.write_text(json.dumps({"machine": machine, "lines": lines}, indent=1), encoding="utf-8")
+
+
+def describe(line: dict) -> str:
+    """One line of the table: row, what, variant, median, best."""
+    value = "-" if line["value"] is None else f"{line['value']:.4g}"
+    best = f" (best {line['best']:.4g})" if line.get("best") is not None else ""
+    return f"{line['row']}  {line['what']:<58} {line['variant']:<22} {value:>9}{best} {line['unit']}"

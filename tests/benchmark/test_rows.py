@@ -1,0 +1,88 @@
+"""The benchmark compares like with like, waits its turn, and says what is missing. No test here asserts a wall time."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from loupe.benchmark.folds import problem, sequential_heads
+from loupe.benchmark.inputs import as_jpegs, as_store_and_shards, customary, mapped, pictures, resident, sharded
+from loupe.benchmark.mae_models import Shape, build_all, training_step
+from loupe.benchmark.quality import Curve, curve, paper_recipe
+from loupe.benchmark.rows import compared
+from loupe.benchmark.timing import Timing, interleaved
+from loupe.cli import app
+from loupe.config import load
+from loupe.data.store import read_store
+from loupe.errors import LoupeError
+from loupe.training.loso import loso_heads
+
+ROOT = Path(__file__).resolve().parents[2]
+CPU = torch.device("cpu")
+TINY = Shape(image=16, patch=8, width=16, depth=1, heads=2, decoder_width=16, decoder_depth=1, decoder_heads=2, batch=4)
+
+
+def test_variants_take_turns_and_the_first_round_does_not_count():
+    calls = []
+    timings = interleaved({name: lambda name=name: calls.append(name) for name in "xy"}, 3, CPU)
+    assert "".join(calls) == "xyxyxyxy" and all(len(timing.seconds) == 3 for timing in timings.values())
+
+
+def test_the_ratio_is_against_the_fastest_rival():
+    timings = {"loupe": Timing((2.0, 1.0, 4.0)), "slow": Timing((9.0, 8.0, 9.0)), "quick": Timing((3.0, 3.0, 1.5))}
+    lines = {line["variant"]: line for line in compared("a", "x", timings, {"gone": "not installed"}, 12)}
+    assert lines["loupe"]["value"] == 6 and lines["loupe"]["best"] == 12 and lines["gone"]["value"] is None
+    assert lines["loupe / fastest other"]["value"] == 1.5 and lines["loupe / fastest other"]["best"] == 1.5
+
+
+def test_a_peer_that_is_not_installed_is_a_line(monkeypatch):
+    for name in ("transformers", "lightly", "lightly.models"):
+        monkeypatch.setitem(sys.modules, name, None)
+    models, missing = build_all(TINY, CPU)
+    assert list(models) == ["loupe"] and set(missing) == {"transformers", "lightly"} and "not installed" in missing["lightly"]
+
+
+def test_peers_have_our_size_and_learn():
+    models, _ = build_all(TINY, CPU)
+    images = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    for name, model in models.items():
+        before = [p.clone() for p in model.parameters()]
+        training_step(model, CPU, "fp32")(images)
+        assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)), name
+
+
+def test_sequential_heads_are_the_batched_ones():
+    features, labels, subjects = problem(people=4, clips=24, width=6)
+    batched = loso_heads(features, labels, subjects, 3, seeds=[0, 3], steps=20, lr=0.05, weight_decays=[0.1])
+    np.testing.assert_allclose(sequential_heads(features, labels, subjects, 3, seeds=[0, 3], steps=20, lr=0.05, decay=0.1), batched, atol=1e-5)
+
+
+def test_every_input_path_gives_batches_of_the_same_pixels(tmp_path):
+    images = pictures(40, 16)
+    path, shards = as_store_and_shards(images, tmp_path)
+    same = [resident(images, 8, CPU)(3), sharded(shards, 8, CPU)(3)]
+    torch.testing.assert_close(*same)
+    assert mapped(path, 8, CPU)(3).shape == customary(as_jpegs(images), 16, 8, CPU, 0)(3).shape == (8, 3, 16, 16)
+
+
+def test_time_to_quality_counts_training_only_and_finds_the_first_crossing(tmp_path):
+    assert Curve((1.0, 2.0, 3.0), (0.2, 0.5, 0.4)).reaches(0.4) == 2.0 and Curve((1.0,), (0.1,)).reaches(0.4) is None
+    config = load(["scale=smoke", "scale.image.size=16", "scale.encoder.width=48", "scale.mae.epochs=2", "scale.mae.batch=8"], ROOT)
+    path, _ = as_store_and_shards(pictures(32, 16), tmp_path)
+    store = read_store(path.parent)
+    table = store.manifest.assign(split=["train"] * 24 + ["val"] * 8, label=np.arange(32) % 2, subject=["a"] * 24 + ["b"] * 8)
+    table = table.assign(label_name=[("x", "y")[i % 2] for i in range(32)])
+    found = curve(paper_recipe(config), np.asarray(store.images), type(store)(store.images, table), 0, tmp_path / "c", 4)
+    assert len(found.scores) >= 4 and list(found.seconds) == sorted(found.seconds) and all(0 <= score <= 1 for score in found.scores)
+
+
+def test_unknown_rows_are_refused():
+    said = CliRunner().invoke(app, ["bench", "--rows", "a,z"])
+    assert isinstance(said.exception, LoupeError) and "--rows has z" in str(said.exception)
+    with pytest.raises(LoupeError, match="at least 1"):
+        raise CliRunner().invoke(app, ["bench", "-n", "0"]).exception
