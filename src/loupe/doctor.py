@@ -199,10 +199,10 @@ def _size(root: Path, scale: str) -> float:
 
 
 def stored_gb(config: Config) -> float:
-    """Pictures that a scale generates, in GB as stored (uint8, three channels)."""
+    """Pictures that a scale generates, in GB as stored (uint8, three channels); macro clips, whose lengths are drawn, are left out."""
     faces, pixels = config.scale.faces, config.scale.image.size**2 * 3
-    people = faces.pretrain_subjects + faces.train_subjects + faces.val_subjects + faces.test_subjects
-    stills = people * faces.stills_per_subject
+    labelled = faces.train_subjects + faces.val_subjects + faces.test_subjects
+    stills = (faces.pretrain_subjects + labelled * (1 + faces.second_cameras)) * faces.stills_per_subject + faces.test_subjects * faces.shift_stills
     frames = faces.clip_subjects * faces.frames_per_clip_subject + 5 * (faces.micro_clips + faces.none_clips)
     return (stills + frames) * pixels / _GB
 

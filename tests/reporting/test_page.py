@@ -16,7 +16,7 @@ from loupe.errors import LoupeError
 from loupe.reporting import tables
 from loupe.reporting.drawing import IMAGE_FORMATS, Drawing, blank, save
 from loupe.reporting.images import embed
-from loupe.reporting.notebooks import mathml
+from loupe.reporting.notebooks import _with_pictures, mathml
 from loupe.reporting.page import LIMIT, STAGES, build_page
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "col", "wbr", "source"}
@@ -192,6 +192,13 @@ def test_notebooks_become_pages_without_scripts_and_with_drawn_formulas(study):
     assert "Prices: $5." in page.text and "print('<b>')" in re.sub(r"\s*([()])\s*", r"\1", page.text)
     first, second = page.pictures
     assert first["alt"] == "A face." and second["alt"].strip() and "No description" not in second["alt"]
+
+
+def test_a_drawing_beside_the_notebooks_comes_along_and_an_absent_one_keeps_its_name(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "02-mae.svg").write_text("<svg/>")
+    body = _with_pictures('<img src="pictures/02-mae.svg" alt="Faces"><img src="pictures/gone.svg" alt="None">', tmp_path)
+    assert body == '<img src="data:image/svg+xml;base64,PHN2Zy8+" alt="Faces"><img src="pictures/gone.svg" alt="None">'
 
 
 def test_a_formula_the_converter_does_not_know_stays_readable():

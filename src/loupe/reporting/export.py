@@ -47,7 +47,7 @@ def export(root: Path, out: Path) -> Path:
         out.parent.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(partial, "w") as archive:
             for name, content in sorted(files.items()):
-                entry = zipfile.ZipInfo(f"{out.stem}/{name}", _EARLIEST)
+                entry = zipfile.ZipInfo(f"loupe-results/{name}", _EARLIEST)
                 entry.external_attr = 0o644 << 16
                 entry.compress_type = zipfile.ZIP_DEFLATED
                 archive.writestr(entry, content, compresslevel=9)

@@ -17,6 +17,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
 
 from loupe.errors import LoupeError
+from loupe.reporting.images import data_uri
 
 # The two styles of Pygments whose every colour keeps a contrast of 4.5 on the page's code background, light and dark.
 _LIGHT, _DARK = "xcode", "lightbulb"
@@ -69,6 +70,8 @@ def render_notebooks(source: Path, target: Path, environment: Environment) -> li
 
     What stood in `target` before is removed, so that no page outlives its notebook.
 
+    Drawings that the text refers to (`pictures/x.svg` beside the notebooks' sources, `../../notebooks` from `source`) are put inside.
+
     Raises LoupeError for a file that is no notebook.
     """
     shutil.rmtree(target, ignore_errors=True)
@@ -90,7 +93,8 @@ def render_notebooks(source: Path, target: Path, environment: Environment) -> li
         body, _ = exporter.from_notebook_node(notebook)
         title = _title(notebook) or path.stem
         page = target / f"{path.stem}.html"
-        page.write_text(template.render(title=title, body=_reachable(body), colours=colours, dark_colours=dark), encoding="utf-8")
+        body = _with_pictures(_reachable(body), source.parents[1] / "notebooks")
+        page.write_text(template.render(title=title, body=body, colours=colours, dark_colours=dark), encoding="utf-8")
         rendered.append(Rendered(path.stem, title, page))
     return rendered
 
@@ -100,6 +104,14 @@ def _title(notebook: nbformat.NotebookNode) -> str:
         if cell.cell_type == "markdown" and (found := re.search(r"^#\s+(.+)$", cell.source, re.MULTILINE)):
             return found.group(1).strip()
     return ""
+
+
+def _with_pictures(body: str, folder: Path) -> str:
+    def inside(found: re.Match[str]) -> str:
+        path = folder / found.group(1)
+        return f'src="{data_uri("svg+xml", path.read_bytes())}"' if path.is_file() else found.group(0)
+
+    return re.sub(r'src="(pictures/[\w-]+\.svg)"', inside, body)
 
 
 def _reachable(body: str) -> str:

@@ -107,12 +107,16 @@ def _styled_by(style_file: Path | None) -> Iterator[None]:
     if style_file is None:
         yield
         return
-    from matplotlib import rc_params_from_file
+    from matplotlib import rc_params_from_file, rcParams
 
     try:
+        lines = [line.split("#")[0] for line in style_file.read_text(encoding="utf-8").splitlines()]
+        unknown = [line.split(":")[0].strip() for line in lines if line.strip() and line.split(":")[0].strip() not in rcParams]
+        if unknown:  # matplotlib itself would only log a warning
+            raise ValueError(f"it has no setting {unknown[0]!r}")
         rc_params_from_file(style_file, fail_on_error=True, use_default_template=False)
-    except (OSError, KeyError, ValueError) as error:
-        raise LoupeError(f"{style_file} is not a matplotlib style file ({error}): write lines such as `font.size: 9`.") from error
+    except (OSError, ValueError) as error:
+        raise LoupeError(f"{style_file} is no matplotlib style file ({error}): write lines such as `font.size: 9`.") from error
     style.LAYERS.append(str(style_file))
     try:
         yield
