@@ -179,6 +179,16 @@ def test_forced_run_repeats_every_byte(lab):
     assert files(lab.home / "reports/tables") == lab.tables
 
 
+def test_every_figure_is_redrawn_with_the_bytes_of_its_notebook(lab, tmp_path):
+    from loupe.reporting.redraw import FIGURES, redraw
+
+    saved = lab.home / "reports/figures"
+    assert {path.relative_to(saved).with_suffix("").as_posix() for path in saved.glob("*/*.png")} == set(FIGURES)
+    for name in FIGURES:
+        for path in redraw(lab.home, name, tmp_path):
+            assert path.read_bytes() == (saved / path.relative_to(tmp_path)).read_bytes(), f"{name}{path.suffix}"
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_dvc_watches_exactly_the_settings_that_a_stage_reads(lab, stage):
     """What the forced run read, against `params` of dvc.yaml. A setting missing there would leave stale results standing."""
