@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from lookalikes import micro, stills
+from typer.testing import CliRunner
 
+from loupe.cli import app
 from loupe.config import load
 from loupe.data.clips import onset_and_apex, with_true_motion
 from loupe.data.imported import (
@@ -175,20 +178,82 @@ def test_clips_called_others_have_no_class_but_do_show_something(study):
 
 def test_a_tiny_study_of_each_kind_runs_on_look_alikes(study, tmp_path):
     from loupe.models.baselines.linear import make_majority
-    from loupe.training.loso import loso_probabilities
+    from loupe.settings import Arm
+    from loupe.training.checkpoint import save_weights
+    from loupe.training.loso import loso_heads, loso_probabilities
     from loupe.training.mae_face import pretrain as pretrain_mae
-    from loupe.training.micro import loso_heads, onset_apex_features
+    from loupe.training.micro import onset_apex_features
     from loupe.training.micro import pretrain as pretrain_micron
+    from loupe.training.stills import Labelled, finetune, predict
 
     config, out = study
-    faces = read_store(out / "stills").split("pretrain")
-    mae, history = pretrain_mae(config, np.ascontiguousarray(faces.images), 0, tmp_path / "mae")
+    mae, history = pretrain_mae(config, np.ascontiguousarray(read_store(out / "stills").split("pretrain").images), 0, tmp_path / "mae")
     assert len(history) and np.isfinite(history[-1]["loss"])
-    model, history = pretrain_micron(config, read_store(out / "clips"), 0, tmp_path / "micron")
+    save_weights(tmp_path / "encoder.safetensors", mae.encoder)
+
+    labelled, arm = read_store(out / "labelled"), Arm("single", "single")
+    data = Labelled(labelled, {})
+    rows = np.flatnonzero(labelled.manifest["split"] == "train")
+    model, _ = finetune(config, arm, data, rows, 0, tmp_path / "encoder.safetensors", tmp_path / "single")
+    assert predict(model, config, arm, data, np.flatnonzero(labelled.manifest["split"] == "test")).shape == (7, 7)
+
+    micron, history = pretrain_micron(config, read_store(out / "clips"), 0, tmp_path / "micron")
     assert np.isfinite(history[-1]["reconstruction"])
     pairs = onset_and_apex(read_store(out / "micro"), labelled_only=True)
-    features = onset_apex_features(model, pairs.onset, pairs.apex)
-    (found,) = loso_heads(features, pairs.labels, pairs.subjects, 3, seeds=[0], steps=3, lr=0.01, weight_decay=0.01)
+    features = onset_apex_features(micron, pairs.onset, pairs.apex)
+    (found,) = loso_heads(features, pairs.labels, pairs.subjects, 3, seeds=[0], steps=3, lr=0.01, weight_decays=[0.01])
     assert found.shape == (147, 3) and np.allclose(found.sum(1), 1, atol=1e-5)
     guess = loso_probabilities(make_majority, features, pairs.labels, pairs.subjects, 3, "majority")
     assert (guess.argmax(1) == 0).all()  # 90 of 147 clips are negative
+
+
+@pytest.fixture
+def project(sets, monkeypatch):
+    """The imported sets' folder as a project of its own: settings, and a dvc.yaml that marks the root."""
+    root, folders = sets
+    (root / "conf" / "scale").mkdir(parents=True, exist_ok=True)
+    (root / "dvc.yaml").touch()
+    (root / "conf" / "study.yaml").write_text((ROOT / "conf" / "study.yaml").read_text())
+    for scale in ("smoke", "laptop"):
+        (root / "conf" / "scale" / f"{scale}.yaml").write_text((ROOT / "conf" / "scale" / f"{scale}.yaml").read_text())
+    monkeypatch.chdir(root)
+    return root
+
+
+def use(*choices):
+    run = CliRunner().invoke(app, ["use", *choices])
+    return run.stdout if run.exit_code == 0 else run.exception
+
+
+def test_use_points_the_study_at_imported_sets_and_back(project):
+    comments = [line for line in (project / "conf" / "study.yaml").read_text().splitlines() if line.startswith("#")]
+    shown = use("faces=casia-webface", "expression=rafdb", "micro=casme2", "clips=smic-nir", "scale=smoke")
+    settings = yaml.safe_load((project / "conf" / "study.yaml").read_text())
+    assert settings == {"scale": "smoke", "data": "imported", "raw": "data/imported/study.json"}
+    assert "rafdb: 21 pictures of 21 subjects (train 13, val 1, test 7)" in shown and "casme2" in shown and "256 clips" in shown
+    assert [line for line in (project / "conf" / "study.yaml").read_text().splitlines() if line.startswith("#")] == comments
+    use("micro=generated", "clips=generated")
+    assert set(json.loads((project / "data" / "imported" / "study.json").read_text())) == {"faces", "expression"}
+    use("faces=generated", "expression=generated", "scale=laptop")
+    settings = yaml.safe_load((project / "conf" / "study.yaml").read_text())
+    assert settings == {"scale": "laptop", "data": "generated", "raw": "conf/data/generated.yaml"}
+
+
+@pytest.mark.parametrize(
+    "choices, message",
+    [
+        (["face=rafdb"], "takes faces=…, expression=…, micro=…, clips=…, scale=…, not 'face=rafdb'"),
+        (["faces=rafdb", "faces=celeba"], "faces twice"),
+        (["faces=celeba"], "no finished import"),
+        (["scale=huge"], "no scale 'huge': choose laptop, smoke"),
+        (["scale=laptop", "faces=casia-webface"], "pictures of 32 px, but the scale needs 64"),
+        (["scale=smoke", "expression=casia-webface"], "no labelled training pictures"),
+        (["scale=smoke", "micro=rafdb"], "no micro-expression clips"),
+        (["scale=smoke", "micro=smic-nir", "clips=smic-nir"], "no clips of people outside"),
+    ],
+)
+def test_use_refuses_what_does_not_fit(project, choices, message):
+    before = (project / "conf" / "study.yaml").read_text()
+    error = use(*choices)
+    assert isinstance(error, LoupeError) and message in str(error) and "\n" not in str(error)
+    assert (project / "conf" / "study.yaml").read_text() == before

@@ -21,7 +21,7 @@ def film(path, count=20, times=None, height=32, width=44, options=None):
         stream.codec_context.time_base = Fraction(1, 1000)
         for number, time in enumerate(times):
             pixels = np.zeros((height, width, 3), dtype=np.uint8)
-            pixels[..., 0] = 10 * number
+            pixels[..., 0] = 10 * number % 256
             pixels[:8, :8] = (0, 200, 0)
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts, frame.time_base = round(1000 * time), Fraction(1, 1000)
@@ -72,7 +72,7 @@ def test_phones_turn_their_videos_by_a_flag(tmp_path, degrees, corner, shape):
 @pytest.mark.parametrize("share", [0.5, 0.9])
 @pytest.mark.parametrize("options", [{}, {"movflags": "faststart"}])
 def test_a_video_cut_short_is_one_sentence(tmp_path, options, share):
-    path = film(tmp_path / "a.mp4", count=200, options=options)
+    path = film(tmp_path / "a.mp4", count=100, options=options)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(LoupeError, match=r"a.mp4 (is cut short: .* copy|is no video, or cut short or damaged)") as caught:
         list(read_video(path))

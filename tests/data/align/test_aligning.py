@@ -8,7 +8,7 @@ import pytest
 
 from loupe.data.align.aligner import Aligner, Job, align_clip, align_picture, jobs, transform_of
 from loupe.data.align.finder import Face, follow
-from loupe.data.align.geometry import alignment, box_transform, warp
+from loupe.data.align.geometry import alignment, box_transform, steadied, warp
 from loupe.data.face_layout import CANONICAL, five_points
 from loupe.data.manifest import complete
 from loupe.errors import LoupeError
@@ -110,8 +110,22 @@ def test_every_row_gets_its_transform_or_none():
         found = aligner(pool, [Job("picture", (0,)), Job("picture", (1,)), Job("onset", (2, 3)), Job("video", (4, 5)), Job("picture", (6,))])
     found = found.sort_values("row", ignore_index=True)
     corner = [None if (t := transform_of(p)) is None else t.inverse([[0, 0]])[0].round(6).tolist() for p in found[[f"p{i}" for i in range(6)]].to_numpy()]
-    # row 1: the annotated box says who is meant; row 3: the onset's; rows 4, 5: each its own; 0 and 6 show nobody
-    assert corner == [None, [30, 30], [8, 8], [8, 8], [1, 1], [2, 2], None]
+    # row 1: the annotated box says who is meant; row 3: the onset's; rows 4, 5: each its own, steadied; 0 and 6 show nobody
+    weight = np.exp(-1 / 8)  # rows 4 and 5 are neighbours in a video: sigma is 2 frames
+    first, second = (1 + 2 * weight) / (1 + weight), (2 + weight) / (1 + weight)
+    assert corner == [None, [30, 30], [8, 8], [8, 8], [round(first, 6)] * 2, [round(second, 6)] * 2, None]
     assert found["faces"].tolist() == [0, 2, 1, 1, 1, 1, 0]
     assert [len(five) for five in found["five"]] == [0, 10, 10, 0, 10, 10, 0]
     np.testing.assert_allclose(np.array(found["five"][1]).reshape(5, 2), five_points(CANONICAL[:, :2]), atol=1e-6)
+
+
+def test_steadying_takes_jitter_and_leaves_motion():
+    rng = np.random.default_rng(0)
+    path = np.stack([50 + 2.0 * np.arange(60), 80 + 10 * np.sin(np.arange(60) / 12)], axis=1)
+    noisy = [alignment(face(x, y, 100).points) for x, y in path + rng.normal(0, 1, path.shape)]
+    corners = np.array([way.inverse([[0, 0]])[0] for way in steadied(noisy)])
+    inside = slice(6, -6)  # at the ends a moving average lags
+    assert np.sqrt(((corners - path)[inside] ** 2).mean()) < 0.5  # of a jitter of 1
+    assert np.abs(np.diff(corners - path, axis=0)[inside]).max() < 0.6
+    assert steadied([None, noisy[0], None])[0] is None
+    np.testing.assert_allclose(steadied([None, noisy[0], None])[1].params, noisy[0].params)

@@ -184,7 +184,7 @@ def test_faces_csv(rows, tmp_path):
     assert len(cells) == len(table) + len(dropped.rows) and not table.duplicated("path").any()
     assert table["split"].isin(["loso", *own_faces.SPLITS]).all()
     clips = table[table["split"] == "loso"]
-    assert clips.groupby("clip")["role"].apply(lambda roles: {"onset", "apex"} <= set(roles)).all()
+    assert clips.empty or clips.groupby("clip")["role"].apply(lambda roles: {"onset", "apex"} <= set(roles)).all()
 
 
 @given(rows=mutated(["3", "Bald Male Smiling", "1.jpg -1  1 -1", "2.jpg  1 -1 -1", "3.jpg -1 -1  1"]))

@@ -1,4 +1,5 @@
-"""Which transform aligns which row of a table of pictures: one for a picture, one a frame of a video, and one for all frames of a micro-expression.
+"""Which transform aligns which row of a table of pictures: one for a picture, one a frame of a video (steadied over time), and one for all frames of
+a micro-expression.
 
 In a micro-expression clip the transform is the onset frame's: aligning every frame by its own landmarks would add the detector's jitter to a motion
 that is smaller than it.
@@ -16,7 +17,7 @@ import pandas as pd
 from skimage.transform import SimilarityTransform
 
 from loupe.data.align.finder import Face, FaceFinder, follow
-from loupe.data.align.geometry import alignment, warp
+from loupe.data.align.geometry import alignment, steadied, warp
 from loupe.errors import LoupeError
 
 COLUMNS = ["row", "faces", "p0", "p1", "p2", "p3", "p4", "p5", "five"]
@@ -63,8 +64,9 @@ class Aligner:
 
     def _run(self, job: Job) -> list[tuple]:
         if job.kind == "video":
-            faces = follow((self._pixels(row) for row in job.rows), self._find)
-            return [_result(row, None if face is None else 1, face) for row, face in zip(job.rows, faces, strict=True)]
+            faces = list(follow((self._pixels(row) for row in job.rows), self._find))
+            transforms = steadied([None if face is None else alignment(face.points) for face in faces])
+            return [_result(row, int(face is not None), face, way) for row, face, way in zip(job.rows, faces, transforms, strict=True)]
         faces = self._find(self._pixels(job.rows[0]))
         face = _meant(faces, self._boxes(job.rows[0]))
         first, *others = (_result(row, len(faces), face) for row in job.rows)
@@ -85,10 +87,10 @@ def _meant(faces: list[Face], box: np.ndarray | None) -> Face | None:
     return min(faces, key=lambda face: float(np.linalg.norm(face.centre - centre)))
 
 
-def _result(row: int, count: int | None, face: Face | None) -> tuple:
+def _result(row: int, count: int, face: Face | None, transform: SimilarityTransform | None = None) -> tuple:
     if face is None:
-        return (row, count or 0, *([float("nan")] * 6), ())
-    transform = alignment(face.points)
+        return (row, count, *([float("nan")] * 6), ())
+    transform = transform or alignment(face.points)
     return (row, count, *transform.params[:2].ravel().tolist(), transform(face.five).ravel().astype(np.float32))
 
 

@@ -12,10 +12,14 @@ from loupe.data.align.blazeface import BlazeFace
 from loupe.data.align.face_mesh import FaceMesh
 from loupe.data.face_layout import five_points
 
+SAME = 0.2  # mean distance of the points, in sides of the face, below which two findings are one face
+
 
 @dataclass(frozen=True)
 class Face:
-    """box: left, top, right, bottom; points: (68, 2) iBUG; pupils: (2, 2), the picture's left one first; all px. score, presence: 0..1."""
+    """box: left, top, right, bottom of the points; points: (68, 2) iBUG; pupils: (2, 2), the picture's left one first; all px. score (detector), presence
+    (landmarks): 0..1.
+    """
 
     box: np.ndarray
     points: np.ndarray
@@ -50,13 +54,17 @@ class MediaPipeFinder:
         self._detect, self._mesh = BlazeFace(), FaceMesh()
 
     def __call__(self, pixels: np.ndarray) -> list[Face]:
-        faces = []
-        for found in self._detect(pixels):
+        faces: list[Face] = []
+        for found in sorted(self._detect(pixels), key=lambda detection: -detection.score):
             placed = self._mesh(pixels, found.box, found.points[:2])
-            if placed is not None:
-                points, pupils, presence = placed
-                faces.append(Face(found.box, points, pupils, found.score, presence))
-        return faces
+            if placed is None:
+                continue
+            points, pupils, presence = placed
+            face = Face(np.concatenate([points.min(0), points.max(0)]), points, pupils, found.score, presence)
+            # Several boxes on one face, as a tight crop can give, lead the mesh to the same points.
+            if all(np.linalg.norm(face.points - other.points, axis=1).mean() > SAME * other.side for other in faces):
+                faces.append(face)
+        return sorted(faces, key=lambda face: -face.side)
 
 
 def follow(frames: Iterable[np.ndarray], find: FaceFinder, reach: float = 0.5) -> Iterator[Face | None]:

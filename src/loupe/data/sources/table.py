@@ -106,7 +106,7 @@ def _plain(table: pd.DataFrame) -> pd.DataFrame:
     names = table["label"] if "label" in table else pd.Series("", index=table.index)
     numbers = _class_numbers(sorted(set(names) - {""}), table["item"].iloc[0].split(" line ")[0])
     spelt = {name: STILL_CLASSES[number] if name.capitalize() in STILL_CLASSES else name for name, number in numbers.items()}
-    return table.assign(label=names.map(numbers).fillna(-1).astype("int64"), label_name=names.map(spelt).fillna(""))
+    return table.assign(label=[numbers.get(name, -1) for name in names], label_name=[spelt.get(name, "") for name in names])
 
 
 def _class_numbers(names: list[str], where: str) -> dict[str, int]:
