@@ -20,7 +20,7 @@
 # Neither paper's training code was ever released. Everything here runs on a laptop, on generated faces, and gives the same bytes every time.
 #
 # **How do I run it?** `make study` runs everything, `make study SCALE=smoke` a small version in minutes. `make lab` opens these notebooks on the whole study,
-# `make lab SCALE=smoke` on the small one, where each runs from first to last cell in under a minute. Inside a notebook, change `overrides` in the parameter
+# `make lab SCALE=smoke` on the small one. Inside a notebook, change `overrides` in the parameter
 # cell: `["mae_face.mask_ratio=0.5"]`, `["view=mirror"]`. Runs in JupyterLab write to `data/scratch/student/` and never touch the study's results.
 #
 # Each notebook opens with its question, shows which line of code does which formula, and ends with a small experiment to change and exercises whose
