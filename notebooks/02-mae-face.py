@@ -26,7 +26,7 @@
 #
 # **The formula, line by line**
 #
-# * $t_i$ is `target = normalise_patches(target)[0]` (`src/loupe/models/mae.py`)
+# * $t_i$ is `target = self.normalise(target)[0]` (`src/loupe/models/mae.py`)
 # * $\lVert \hat t_i - t_i \rVert^2 / (3 P^2)$ is `error = (pred.float() - target).square().mean(dim=-1)` (`src/loupe/models/mae.py`)
 # * the mean over $M$ is `(error * masked).sum() / (len(masked) * (masked.shape[1] - self.kept))` (`src/loupe/models/mae.py`)
 

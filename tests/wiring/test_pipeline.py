@@ -95,7 +95,7 @@ def test_every_conf_file_concerns_a_stage_and_is_known_to_git():
         for stage in STAGES.values()
         for template in params(stage)
         for scale in SCALES
-        for data in ("generated", "folder")
+        for data in ("generated", "folder", "imported")
     }
     files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "conf").rglob("*.yaml")}
     # Other views are chosen by an override on the command line of a notebook, never by the default run; study.yaml says which files are active, and
