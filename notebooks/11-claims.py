@@ -118,7 +118,7 @@ against = {
 def check_rule(task: str) -> pd.DataFrame:
     metric, a, b = against[task]
     rng = np.random.default_rng(cfg.data.seed)
-    table = control_table(a, b, metric, book.classes[task], rng, sesoi=0.05, simulations=cfg.scale.statistics.resamples // 20, resamples=400)
+    table = control_table(a, b, metric, book.classes[task], rng, sesoi=0.05, simulations=cfg.scale.statistics.resamples // 100, resamples=400)
     return table.assign(task=task, n_subjects=a["subject"].nunique())
 
 
