@@ -76,6 +76,13 @@ class GuardedKernelManager(AsyncKernelManager):
 
     post_start_kernel = _async_post_start_kernel
 
+    async def _async_launch_kernel(self, kernel_cmd, **kwargs):
+        # What cells print comes as messages. On its own stderr a kernel only talks about itself, most of it while it is being shut down.
+        with kernel_log().open("ab") as log:
+            await super()._async_launch_kernel(kernel_cmd, **{**kwargs, "stderr": log})
+
+    _launch_kernel = _async_launch_kernel
+
     async def _async_cleanup_resources(self, restart: bool = False) -> None:
         await super()._async_cleanup_resources(restart)
         if self._reaper is not None:
@@ -116,7 +123,12 @@ def main(arguments: list[str] | None = None) -> int:
             print(told(failure, options), file=sys.stderr)
             return 1
         except DeadKernelError:
+            sys.stderr.write(kernel_log().read_text(errors="replace"))
             print(f"{options.source}: the kernel was killed, most likely for want of memory: close other programs. {KEPT}", file=sys.stderr)
+            return 1
+        except RuntimeError as failure:  # what nbclient raises for a kernel that never answered
+            sys.stderr.write(kernel_log().read_text(errors="replace"))
+            print(f"{options.source}: the kernel does not answer ({failure}). {KEPT}", file=sys.stderr)
             return 1
         except OSError as failure:
             print(f"{options.output} cannot be written ({failure}): mend that and start again. {KEPT}", file=sys.stderr)
@@ -144,6 +156,11 @@ def environment():
         yield
     finally:
         shutil.rmtree(runtime, ignore_errors=True)
+
+
+def kernel_log() -> Path:
+    """What the kernel process wrote about itself: shown only when it died."""
+    return Path(os.environ["JUPYTER_RUNTIME_DIR"]) / "kernel.log"
 
 
 def exit_with_dvc() -> None:
