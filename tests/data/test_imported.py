@@ -21,12 +21,14 @@ from loupe.config import load
 from loupe.data.clips import onset_and_apex, with_true_motion
 from loupe.data.imported import (
     ImportedSets,
+    _write_landmarks,
     clip_rows,
     generated_part,
     labelled_rows,
     micro_rows,
     pretraining_rows,
     read_sets,
+    write_imported,
     write_rows,
     write_sets,
 )
@@ -113,6 +115,31 @@ def test_rows_are_copied_and_larger_pictures_made_smaller(tmp_path):
     np.testing.assert_array_equal(read_store(tmp_path / "small").images, expected)
 
 
+def test_detected_points_follow_the_picture_into_the_box_and_to_the_studys_size(sets, tmp_path):
+    _, folders = sets
+    stills.affectnet_old(tmp_path / "raw")  # points .5, 1.5, 2.5 …; box 4, 4, 8, 8
+    import_set("affectnet", tmp_path / "raw", tmp_path / "affectnet", size=32, workers=1, partial=True)
+    given = np.array([f"{value}.5" for value in range(136)], dtype=float).reshape(68, 2)
+    stored = read_store(tmp_path / "affectnet")
+    np.testing.assert_allclose(np.asarray(stored.manifest["landmarks"][0]).reshape(68, 2), (given - 4) * 32 / 8, atol=1e-4)
+    write_imported(ImportedSets(faces=folders["casia-webface"], expression=tmp_path / "affectnet"), tmp_path / "out", 16, 0)
+    found, labelled = np.load(tmp_path / "out" / "labelled" / "landmarks.npy"), read_store(tmp_path / "out" / "labelled")
+    assert found.shape == (len(labelled.images), 68, 2) and labelled.images.shape[1] == 16
+    np.testing.assert_allclose(found[3], (given - 4) * 16 / 8, atol=1e-4)
+    write_imported(ImportedSets(faces=folders["casia-webface"], expression=folders["rafdb"]), tmp_path / "out", 32, 0)
+    assert not (tmp_path / "out" / "labelled" / "landmarks.npy").exists()  # RAF-DB has none: the canonical layout stands in
+
+
+def test_faces_without_points_are_nan_and_mixed_points_are_left_out(tmp_path):
+    five, more = np.arange(10.0), np.arange(136.0)
+    _write_landmarks(tmp_path / "points.npy", pd.DataFrame({"landmarks": [five, (), five + 1]}))
+    found = np.load(tmp_path / "points.npy")
+    np.testing.assert_array_equal(found[[0, 2]], [five.reshape(5, 2), five.reshape(5, 2) + 1])
+    assert np.isnan(found[1]).all()
+    _write_landmarks(tmp_path / "points.npy", pd.DataFrame({"landmarks": [five, more]}))
+    assert not (tmp_path / "points.npy").exists()
+
+
 def test_the_list_is_read_back_and_a_new_import_must_be_chosen_again(sets, tmp_path):
     root, folders = sets
     path = root / "data" / "imported" / "study.json"
@@ -172,6 +199,8 @@ def test_clips_called_others_have_no_class_but_do_show_something(study):
     assert (pairs.labels == -1).sum() == 99 + 6 + 2 + 2 and pairs.expressive.all()
     generated = with_true_motion(out / "micro")
     assert generated != out / "micro" and np.load(generated / "motion.npy").shape == (1, 32, 32)
+    assert np.load(generated / "expression_flow.npy").shape == (1, 32, 32, 2)
+    assert {path.name for path in (out / "micro").glob("*.*")} == {"images.npy", "manifest.parquet"}  # nothing that speaks of other clips
     named = replace(pairs, label_names=["none", *pairs.label_names[1:]])
     assert named.expressive.tolist() == [False] + [True] * (len(pairs.clips) - 1)
 

@@ -38,7 +38,7 @@ class Plan:
 
 def examine(table: pd.DataFrame, plan: Plan) -> tuple[pd.DataFrame, np.ndarray | None]:
     """sha, dhash, width, height, reason and error ("" where all is well) of every row, with `align` also faces and landmarks (five points in px of
-    the stored square); and the squares at `size`, memory-mapped, or None.
+    the stored square), with `size` the set's own landmarks in px of the stored square; and the squares at `size`, memory-mapped, or None.
     """
     _open_scratch(table, plan)
     pixels = None
@@ -53,7 +53,21 @@ def examine(table: pd.DataFrame, plan: Plan) -> tuple[pd.DataFrame, np.ndarray |
     if aligned is not None:
         five = [np.asarray(points, dtype=np.float32) * plan.size for points in aligned["five"]]
         facts = facts.assign(faces=aligned["faces"].to_numpy(), landmarks=pd.Series(five, dtype=object))
+    elif plan.size is not None and "landmarks" in table:
+        facts = facts.assign(landmarks=pd.Series(_moved(table, facts, plan.size), dtype=object))
     return facts, pixels
+
+
+def _moved(table: pd.DataFrame, facts: pd.DataFrame, size: int) -> list[np.ndarray]:
+    """The set's own landmarks, from px of the picture to px of the stored square."""
+    boxes, moved = table["box"] if "box" in table else [None] * len(table), []
+    for points, box, width, height in zip(table["landmarks"], boxes, facts["width"], facts["height"], strict=True):
+        found = np.asarray(points, dtype=np.float32).reshape(-1, 2)
+        if len(found) and width:
+            left, top, side = square_place(width, height, box)
+            found = (found - np.float32((left, top))) * np.float32(size / side)
+        moved.append(found.ravel())
+    return moved
 
 
 def _open_scratch(table: pd.DataFrame, plan: Plan) -> None:
@@ -143,8 +157,18 @@ def _look(plan: Plan, path: str, box: object, matrix: np.ndarray | None) -> tupl
 
 
 def square(pixels: np.ndarray, box: object, size: int) -> np.ndarray:
-    """Cut a picture, uint8 (H, W, 3), to its box (x, y, width, height in px; empty for the whole), then to the central square; (size, size, 3)."""
-    height, width = pixels.shape[:2]
+    """Cut a picture, uint8 (H, W, 3), to its `square_place`, (size, size, 3)."""
+    x, y, side = square_place(pixels.shape[1], pixels.shape[0], box)
+    if (x, y, side) == (0, 0, size) and pixels.shape[:2] == (size, size):
+        return pixels  # already what is wanted
+    picture = Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS, box=(x, y, x + side, y + side), reducing_gap=3.0)
+    return np.asarray(picture)
+
+
+def square_place(width: int, height: int, box: object) -> tuple[float, float, float]:
+    """left, top, side (px) of the central square of a box (x, y, width, height in px), as far as it lies inside the picture; without a box
+    (None, empty), or where it lies outside, of the whole picture.
+    """
     left, top, right, bottom = 0.0, 0.0, float(width), float(height)
     if box is not None and len(box) == 4:
         x, y, w, h = (float(value) for value in box)
@@ -152,8 +176,4 @@ def square(pixels: np.ndarray, box: object, size: int) -> np.ndarray:
         if clipped[2] - clipped[0] >= 1 and clipped[3] - clipped[1] >= 1:
             left, top, right, bottom = clipped
     side = min(right - left, bottom - top)
-    if (left, top, right, bottom) == (0, 0, size, size):
-        return pixels  # already what is wanted
-    x, y = (left + right - side) / 2, (top + bottom - side) / 2
-    picture = Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS, box=(x, y, x + side, y + side), reducing_gap=3.0)
-    return np.asarray(picture)
+    return (left + right - side) / 2, (top + bottom - side) / 2, side

@@ -102,13 +102,17 @@ def write_imported(sets: ImportedSets, out: Path, size: int, seed: int) -> None:
 
     Labelled faces come from `out/stills` where no expression set is named. Raises LoupeError for a set without stored pictures or with too small
     ones, without labels, without clips, and where pre-training would be left without anybody.
+
+    True motion is known of generated clips only: with `micro` they move to `micro/truth`, with all that is known of them. `labelled/landmarks.npy`
+    holds the points that a detector found in labelled faces, where the import kept any (`--align`, AffectNet); views cut their boxes from them.
     """
     labelled = None
     if sets.expression:
         source = read_images(sets.expression, size)
         rows, split = labelled_rows(source.manifest, seed, str(sets.expression))
         labelled = (source, rows, split)
-        write_rows(out / "labelled", [(source, rows, {"split": split})], size)
+        table = write_rows(out / "labelled", [(source, rows, {"split": split})], size)
+        _write_landmarks(out / "labelled" / "landmarks.npy", table)
     if sets.faces or sets.expression:
         _write_stills(sets, out, size, seed, labelled)
     if sets.micro:
@@ -116,8 +120,8 @@ def write_imported(sets: ImportedSets, out: Path, size: int, seed: int) -> None:
         rows = micro_rows(micro.manifest, str(sets.micro))
         truth = out / "micro" / "truth"  # see loupe.data.clips.with_true_motion
         truth.mkdir(exist_ok=True)
-        for name in ("images.npy", "manifest.parquet", "motion.npy", "parts.npy"):
-            os.replace(out / "micro" / name, truth / name)
+        for path in sorted(path for path in (out / "micro").iterdir() if path.is_file()):
+            os.replace(path, truth / path.name)
         write_rows(out / "micro", [(micro, rows, {"split": "loso"})], size)
     if sets.clips:
         clips, people = read_images(sets.clips, size), set(read_store(out / "micro").subjects)
@@ -223,10 +227,12 @@ def _probe(store: Store, rows: np.ndarray, split: np.ndarray, part: str, count: 
     return store, chosen[np.unique(np.linspace(0, len(chosen) - 1, min(count, len(chosen))).round().astype(int))], {"split": part}
 
 
-def write_rows(folder: Path, parts: list[tuple[Store, np.ndarray, dict]], size: int) -> None:
-    """Write a store from rows of others, in pieces (memory stays flat): (store, row numbers, columns to set) each; larger pictures are resized."""
+def write_rows(folder: Path, parts: list[tuple[Store, np.ndarray, dict]], size: int) -> pd.DataFrame:
+    """Write a store from rows of others, in pieces (memory stays flat): (store, row numbers, columns to set) each; larger pictures are resized, and
+    their landmarks (px) with them. Returns its manifest.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    tables = [store.manifest.iloc[rows].assign(**columns) for store, rows, columns in parts]
+    tables = [_scaled(store.manifest.iloc[rows], size / store.images.shape[1]).assign(**columns) for store, rows, columns in parts]
     table = complete(pd.concat([complete(part) for part in tables], ignore_index=True))
     table["sample"] = np.arange(len(table))
     check_manifest(table, str(folder / "manifest.parquet"))
@@ -238,6 +244,26 @@ def write_rows(folder: Path, parts: list[tuple[Store, np.ndarray, dict]], size: 
     os.replace(folder / "images.tmp", folder / "images.npy")
     table.to_parquet(folder / "manifest.tmp", index=False)
     os.replace(folder / "manifest.tmp", folder / "manifest.parquet")
+    return table
+
+
+def _scaled(table: pd.DataFrame, factor: float) -> pd.DataFrame:
+    if factor == 1 or "landmarks" not in table:
+        return table
+    points = [np.asarray(found, dtype=np.float32) * np.float32(factor) for found in table["landmarks"]]
+    return table.assign(landmarks=pd.Series(points, index=table.index, dtype=object))
+
+
+def _write_landmarks(path: Path, table: pd.DataFrame) -> None:
+    """(N, 68 or 5, 2) float32 px, NaN for faces without points; no file where no face has any, or not all have the same ones."""
+    path.unlink(missing_ok=True)
+    found = [np.asarray(points, dtype=np.float32).ravel() for points in table["landmarks"]]
+    lengths = {len(points) for points in found} - {0}
+    if len(lengths) != 1 or not lengths <= {2 * 5, 2 * 68}:
+        return
+    (length,) = lengths
+    points = np.stack([row if len(row) else np.full(length, np.nan, dtype=np.float32) for row in found])
+    np.save(path, points.reshape(len(table), -1, 2), allow_pickle=False)
 
 
 def _resized(images: np.ndarray, size: int) -> np.ndarray:
