@@ -86,7 +86,7 @@ rows = train[label_subset(store.labels[train], store.subjects[train], experiment
 test = Vault("dual-view", session.root / "data" / "logs" / "vault.jsonl").open(split, store.manifest, "arms of the dual-view comparison")
 scored = np.concatenate([split.rows(store.manifest, "val"), test])
 jobs = cell_jobs(bench, cfg, experiment.arms, experiment.fraction, rows, scored, labelled, encoder_weights)
-run_jobs(jobs, "dual-view cells", workers=cfg.scale.workers, in_process=resolve_device(cfg.scale.device).type != "cpu")
+run_jobs(jobs, "dual-view cells", workers=cfg.scale.workers, in_process=resolve_device(cfg.scale.device).type == "mps")
 predictions = bench.cells()
 bench.write("predictions.parquet", predictions)
 print(f"{len(jobs)} cells, {len(rows)} labels each, {len(test)} test faces of {len(split.test)} people")

@@ -77,7 +77,8 @@ print(f"{moving.sum()} micro-expression clips, {classed.sum()} of them with a cl
 # %%
 model = build_micron_bert(cfg, seed=0)
 load_weights(session.output_of("micron-bert") / "micron_bert.safetensors", model)
-model.to(resolve_device(cfg.scale.device))
+device = resolve_device(cfg.scale.device)
+model.to(device)
 features = {
     "micron-bert": onset_apex_features(model, pairs.onset, pairs.apex),
     "flow-svm": features_flow(pairs.onset, pairs.apex, experiment.flow_grid),
@@ -104,11 +105,11 @@ def run(task: str, method: str) -> pd.DataFrame:
     x, y, people = features[method][chosen], labels[chosen], pairs.subjects[chosen]
     rows = pd.DataFrame(pairs.rows)[chosen].assign(label=y)
     if method == "micron-bert":
-        each = loso_heads(x, y, people, classes, seeds=cfg.scale.seeds, steps=head.steps, lr=head.lr, weight_decays=experiment.weight_decays)
+        each = loso_heads(x, y, people, classes, seeds=cfg.scale.seeds, steps=head.steps, lr=head.lr, weight_decays=experiment.weight_decays, device=device)
         seeds = cfg.scale.seeds
     else:
         grid = [1.0] if method == "majority" else experiment.svm_c
-        each, seeds = [loso_probabilities(makers[method], x, y, people, classes, f"{task}, {method}", grid)], [0]
+        each, seeds = [loso_probabilities(makers[method], x, y, people, classes, f"{task}, {method}", grid, workers=cfg.scale.workers)], [0]
     parts = [prediction_table(task, method, 1.0, seed, rows, p) for seed, p in zip(seeds, each, strict=True)]
     return pd.concat(parts, ignore_index=True).assign(fold=lambda table: table["subject"])
 

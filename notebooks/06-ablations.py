@@ -65,7 +65,7 @@ cfg, bench = session.config, session.bench
 experiment, head = cfg.experiments.ablations, cfg.scale.micro_head
 device = resolve_device(cfg.scale.device)
 vault = Vault("ablations", session.root / "data" / "logs" / "vault.jsonl")
-options = dict(workers=cfg.scale.workers, in_process=device.type != "cpu")
+options = dict(workers=cfg.scale.workers, in_process=device.type == "mps")
 
 # %% [markdown]
 # ## Stills: fusion and pre-training
@@ -103,7 +103,7 @@ for arm in experiment.micro:
     if arm.pretrained:
         load_weights(weights[arm.name], model)
     features = onset_apex_features(model.to(device), pairs.onset, pairs.apex)
-    each = loso_heads(features, pairs.labels, pairs.subjects, 3, seeds=cfg.scale.seeds, steps=head.steps, lr=head.lr, weight_decays=cfg.experiments.micro_expressions.weight_decays)
+    each = loso_heads(features, pairs.labels, pairs.subjects, 3, seeds=cfg.scale.seeds, steps=head.steps, lr=head.lr, weight_decays=cfg.experiments.micro_expressions.weight_decays, device=device)
     parts += [prediction_table("micro", arm.name, 1.0, s, pd.DataFrame(pairs.rows), p) for s, p in zip(cfg.scale.seeds, each, strict=True)]
 clips_table = pd.concat(parts, ignore_index=True).assign(fold=lambda table: table["subject"])
 predictions = pd.concat([stills, clips_table], ignore_index=True)

@@ -76,7 +76,7 @@ jobs = []
 for fraction, rows in subsets.items():
     arms = [arm for arm in experiment.arms if not (fraction == shared and arm.name in twin)]
     jobs += cell_jobs(bench, cfg, arms, fraction, rows, scored, session.prepared("labelled"), session.output_of("mae-face") / "encoder.safetensors")
-run_jobs(jobs, "low-label cells", workers=cfg.scale.workers, in_process=resolve_device(cfg.scale.device).type != "cpu")
+run_jobs(jobs, "low-label cells", workers=cfg.scale.workers, in_process=resolve_device(cfg.scale.device).type == "mps")
 networks = pd.concat([bench.cells(), *reused], ignore_index=True)
 
 # %% [markdown]

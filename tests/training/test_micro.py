@@ -13,8 +13,9 @@ from torch.nn import functional
 from loupe.config import load
 from loupe.data.store import Store
 from loupe.errors import LoupeError
+from loupe.models.baselines.linear import make_linear_svm
 from loupe.training.build import build_micron_bert
-from loupe.training.loso import loso_heads
+from loupe.training.loso import loso_heads, loso_probabilities
 from loupe.training.micro import frame_pairs, pretrain, swap_signal
 
 
@@ -158,3 +159,23 @@ def test_swap_signal_is_what_the_slow_way_finds():
     assert found["unchanged"] == pytest.approx(found["swap"] * share, rel=1e-5)
     still = Store(np.repeat(images[:1], 6, axis=0), store.manifest)
     assert swap_signal(Identity(build_micron_bert(config, 0)), config, still, seed=3)["swap"] == 0
+
+
+def test_folds_fitted_by_two_processes_equal_those_of_one():
+    generator = np.random.default_rng(5)
+    subjects = np.repeat(np.array(list("pqrs")), 9)
+    labels = np.tile([0, 1, 2], 12)
+    features = generator.normal(size=(36, 6)) + labels[:, None]
+    one, two = (loso_probabilities(make_linear_svm, features, labels, subjects, 3, "svm", [0.01, 1.0], workers=n) for n in (1, 2))
+    assert np.array_equal(one, two) and one.max() > 0
+
+
+def test_a_choice_made_once_serves_every_seed():
+    generator = np.random.default_rng(6)
+    subjects = np.repeat(np.array(list("pqrs")), 9)
+    labels = generator.integers(0, 3, 36)
+    features = generator.normal(size=(36, 8)).astype(np.float32) + labels[:, None]
+    settings = dict(steps=60, lr=0.05, weight_decays=[0.01, 15.0])
+    both = loso_heads(features, labels, subjects, 3, seeds=[2, 7], **settings)
+    alone = loso_heads(features, labels, subjects, 3, seeds=[2], **settings)
+    assert np.array_equal(both[0], alone[0]) and not np.array_equal(both[0], both[1])

@@ -1,7 +1,8 @@
 """Independent pieces of work (grid cells, ablation pre-trainings) side by side, each whole or absent on disk.
 
-Two processes of one thread each train small models faster than one process of two threads, and the bytes do not depend on the order. On a GPU
-the jobs run one after the other in this process.
+Two processes of one thread each train small models faster than one process of two threads, and the bytes do not depend on the order. Several
+processes also share one NVIDIA GPU: small models wait for their kernels' launches, not for the GPU. On MPS the jobs run one after the other in
+this process.
 """
 
 from __future__ import annotations

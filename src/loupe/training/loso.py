@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from joblib import Parallel, delayed
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import f1_score
 from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
@@ -26,19 +27,28 @@ def loso_probabilities(
     classes: int,
     label: str,
     grid: Sequence[float] = (1.0,),
+    workers: int = 1,
 ) -> np.ndarray:
     """Scores (N, classes) float32 of each clip by the fold that never saw its subject.
 
     `make(c)` builds a fresh classifier; each fold chooses c from `grid` by macro-F1 on inner validation subjects among its training people.
+    Folds are fitted in `workers` processes of one thread each; the scores do not depend on their number.
     """
     scores = np.zeros((len(labels), classes), dtype=np.float32)
     folds = list(LeaveOneGroupOut().split(features, labels, subjects))
-    for train, held_out in track(folds, label):
-        assert not set(subjects[train]) & set(subjects[held_out])
-        x, y = features[train], labels[train]
-        c = choose_c(make, x, y, subjects[train], grid=grid, folds=INNER_FOLDS) if len(grid) > 1 else grid[0]
-        scores[held_out] = class_probabilities(make(c).fit(x, y), features[held_out], classes)
+    fits = Parallel(n_jobs=workers, return_as="generator")(
+        delayed(_fold_probabilities)(make, features, labels, subjects, classes, grid, *fold) for fold in folds
+    )
+    for (_, held_out), found in zip(folds, track(fits, label, total=len(folds)), strict=True):
+        scores[held_out] = found
     return scores
+
+
+def _fold_probabilities(make, features, labels, subjects, classes, grid, train, held_out) -> np.ndarray:
+    assert not set(subjects[train]) & set(subjects[held_out])
+    x, y = features[train], labels[train]
+    c = choose_c(make, x, y, subjects[train], grid=grid, folds=INNER_FOLDS) if len(grid) > 1 else grid[0]
+    return class_probabilities(make(c).fit(x, y), features[held_out], classes)
 
 
 def loso_heads(
@@ -51,22 +61,22 @@ def loso_heads(
     steps: int,
     lr: float,
     weight_decays: Sequence[float],
+    device: torch.device | str = "cpu",
 ) -> np.ndarray:
     """Leave-one-subject-out linear heads, every fold at once: probabilities (seeds, N, C) for each clip's own held-out fold.
 
     Each fold chooses its weight decay by macro-F1 on inner validation subjects among its training people, as `loso_probabilities` chooses C
-    (of equals the strongest), then trains on all of them. Equal to training the folds one after another.
+    (of equals the strongest), then trains on all of them. The choice is made once, with the first seed: a head's loss is convex, so a seed
+    hardly moves where it ends. Equal to training the folds one after another.
     """
     people, fold_of = np.unique(subjects, return_inverse=True)
-    x, y = torch.tensor(features, dtype=torch.float64), torch.tensor(labels, dtype=torch.int64)
+    device = "cpu" if torch.device(device).type == "mps" else device  # which has no float64
+    x, y = torch.tensor(features, dtype=torch.float64, device=device), torch.tensor(labels, dtype=torch.int64, device=device)
     folds = fold_of[None, :] != np.arange(len(people))[:, None]  # (F, N) True: trains in this fold
+    decay = _choose_decay(x, y, folds, subjects, classes, seeds[0], steps, lr, sorted(weight_decays))
     own_fold = torch.from_numpy(fold_of), torch.arange(len(y))
-    results = []
-    for seed in seeds:
-        decay = _choose_decay(x, y, folds, subjects, classes, seed, steps, lr, sorted(weight_decays))
-        probabilities = train_heads(x, y, torch.from_numpy(folds), decay, classes, seed=seed, steps=steps, lr=lr)
-        results.append(probabilities[own_fold].float().numpy())
-    return np.stack(results)
+    each = [train_heads(x, y, torch.from_numpy(folds), decay, classes, seed=seed, steps=steps, lr=lr) for seed in seeds]
+    return np.stack([probabilities.cpu()[own_fold].float().numpy() for probabilities in each])
 
 
 def _choose_decay(
@@ -75,7 +85,7 @@ def _choose_decay(
     """The weight decay (F) of each fold, chosen on inner folds of its training people."""
     if len(grid) == 1:
         return torch.full((len(folds),), grid[0], dtype=torch.float64)
-    labels = y.numpy()
+    labels = y.cpu().numpy()
     chosen = []
     for fold in folds:
         rows = np.flatnonzero(fold)
@@ -85,7 +95,7 @@ def _choose_decay(
         for i, (train, _) in enumerate(splits):
             trains[i, train] = True
         masks, decays = trains.repeat(len(grid), 1), torch.tensor(grid, dtype=torch.float64).repeat_interleave(len(splits))
-        predicted = train_heads(x, y, masks, decays, classes, seed=seed, steps=steps, lr=lr).argmax(-1).numpy()
+        predicted = train_heads(x, y, masks, decays, classes, seed=seed, steps=steps, lr=lr).argmax(-1).cpu().numpy()
         names, scores = np.unique(labels[rows]), []
         for g in range(len(grid)):
             pooled = np.full(len(y), -1)
@@ -98,13 +108,13 @@ def _choose_decay(
 
 
 def train_heads(x: Tensor, y: Tensor, trains: Tensor, decay: Tensor, classes: int, *, seed: int, steps: int, lr: float) -> Tensor:
-    """M linear heads as one batched problem: probabilities (M, N, C) of all clips.
+    """M linear heads as one batched problem: probabilities (M, N, C) of all clips, on the device of x.
 
     x (N, D) float64, y (N) int64; trains (M, N) bool: the clips a head learns from; decay (M): its AdamW weight decay. Each head standardises
     with the mean and deviation of its own clips, weighs classes by inverse frequency and takes `steps` full-batch AdamW steps; a clip outside
     `trains` has weight 0 in its loss.
     """
-    weight = trains.double()
+    weight, decay = trains.to(x.device).double(), decay.to(x.device)
     mean = (weight @ x) / weight.sum(1, keepdim=True)
     variance = (weight @ x.square()) / weight.sum(1, keepdim=True) - mean.square()
     scaled = (x[None] - mean[:, None]) / variance.clamp(min=1e-8).sqrt()[:, None]  # (M, N, D)
@@ -112,8 +122,8 @@ def train_heads(x: Tensor, y: Tensor, trains: Tensor, decay: Tensor, classes: in
     balance = (weight.sum(1, keepdim=True) / (classes * per_class.clamp(min=1)))[:, y] * weight  # (M, N)
     balance = balance / balance.sum(1, keepdim=True)
     initial = torch.randn(x.shape[1], classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 0.01
-    matrix = initial.expand(len(trains), -1, -1).clone().requires_grad_()
-    bias = torch.zeros(len(trains), 1, classes, dtype=torch.float64, requires_grad=True)
+    matrix = initial.to(x.device).expand(len(trains), -1, -1).clone().requires_grad_()
+    bias = torch.zeros(len(trains), 1, classes, dtype=torch.float64, device=x.device, requires_grad=True)
     optimizer = torch.optim.AdamW([matrix, bias], lr=lr, weight_decay=0.0)
     shrink = (1 - lr * decay)[:, None, None]  # AdamW's decoupled decay, one a head; biases are not decayed
     for _ in range(steps):
