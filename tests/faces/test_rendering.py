@@ -158,6 +158,8 @@ def test_landmarks_are_in_ibug_order(studio):
     assert np.all(np.diff(x[17:27]) > 0) and np.all(y[17:27] < y[36:48].min() + 0.02)
     assert np.all(np.diff(y[27:31]) > 0)
     assert x[36] < x[39] < x[42] < x[45] and x[48] < x[51] < x[54]
+    for ring in ([36, 37, 38, 39], [36, 41, 40, 39], [42, 43, 44, 45], [42, 47, 46, 45]):  # upper and lower lid from corner to corner
+        assert np.all(np.diff(x[ring]) > 0)
     assert y[37] < y[41] and y[43] < y[47] and y[51] < y[62] <= y[66] + 1e-3 < y[57]
 
 

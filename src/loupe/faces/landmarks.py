@@ -54,7 +54,7 @@ def _eye(head, side: int) -> dict:
     lids = {
         name: [int(points[mask][np.abs(x[mask] - t).argmin()]) for t in targets] for name, mask in (("upper", ~lower), ("lower", lower))
     }
-    return {"inner": int(inner), "outer": int(outer), **{"upper": lids["upper"], "lower": lids["lower"][::-1]}}
+    return {"inner": int(inner), "outer": int(outer), **lids}
 
 
 class _Mouth:
