@@ -55,7 +55,7 @@ def ours(shape: Shape) -> nn.Module:
 
 
 def transformers_mae(shape: Shape) -> nn.Module:
-    """`transformers.ViTMAEForPreTraining` with `norm_pix_loss`. Raises ImportError where transformers is not installed."""
+    """`transformers.ViTMAEForPreTraining` with `norm_pix_loss` and the attention that it chooses itself. Raises ImportError where transformers is not installed."""
     from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
     class Transformers(nn.Module):
@@ -74,7 +74,6 @@ def transformers_mae(shape: Shape) -> nn.Module:
                 decoder_intermediate_size=4 * shape.decoder_width,
                 mask_ratio=shape.mask_ratio,
                 norm_pix_loss=True,
-                attn_implementation="sdpa",
             )
             self.mae = ViTMAEForPreTraining(config)
 
@@ -140,14 +139,18 @@ def build_all(shape: Shape, device: torch.device) -> tuple[dict[str, nn.Module],
     return models, missing
 
 
-def training_step(model: nn.Module, device: torch.device, precision: str) -> Callable[[Tensor], None]:
-    """Forward, backward, clip, AdamW (fused) for one batch of normalised images; the same for all models."""
+def training_step(model: nn.Module, device: torch.device, precision: str, compiled: bool = False) -> Callable[[Tensor], None]:
+    """Forward, backward, clip, AdamW (fused) for one batch of normalised images; the same for all models.
+
+    Weights are fp32; `bf16` is autocast around the forward pass, as accelerate and the peers' own scripts do. `compiled`: by torch.compile.
+    """
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0.05, fused=True)
     parameters = list(model.parameters())
+    forward = torch.compile(model, dynamic=False) if compiled else model
 
     def step(images: Tensor) -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            loss = model(images)
+            loss = forward(images)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()

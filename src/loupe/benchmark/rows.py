@@ -26,11 +26,13 @@ from loupe.training.flops import measured_matmul_rate, step_flops
 from loupe.training.loso import loso_heads
 
 Line = dict[str, Any]
+COMPILED = "compiled"
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a benchmark runs on. `rounds`: how often each variant is timed; `big`: also ViT-B at 224 px (minutes a row on a CPU)."""
+    """What a benchmark runs on. `rounds`: how often each variant is timed; `big`: also ViT-B at 224 px (minutes a row on a CPU);
+    `compiled`: also each model under torch.compile (minutes of compiling)."""
 
     config: Config
     root: Path
@@ -39,6 +41,7 @@ class Setting:
     rounds: int
     big: bool
     seeds: int
+    compiled: bool = False
 
 
 def shapes(setting: Setting) -> dict[str, Shape]:
@@ -50,7 +53,7 @@ def shapes(setting: Setting) -> dict[str, Shape]:
         )
     }
     if setting.big:
-        base, batch = SIZES["base"], 64 if setting.device.type == "cuda" else 4
+        base, batch = SIZES["base"], 256 if setting.device.type == "cuda" else 4
         found["ViT-B 224 px"] = Shape(
             224, 16, base.width, base.depth, base.heads, base.decoder_width, base.decoder_depth, base.decoder_heads, batch
         )
@@ -63,8 +66,16 @@ def step_row(setting: Setting) -> list[Line]:
     for name, shape in shapes(setting).items():
         models, missing = build_all(shape, setting.device)
         images = torch.randn(shape.batch, 3, shape.image, shape.image, device=setting.device)
-        steps = {key: training_step(model, setting.device, setting.precision) for key, model in models.items()}
-        timings = interleaved({key: partial(step, images) for key, step in steps.items()}, setting.rounds, setting.device)
+        runs = {key: partial(training_step(model, setting.device, setting.precision), images) for key, model in models.items()}
+        if setting.compiled:
+            for key, model in models.items():
+                run = partial(training_step(model, setting.device, setting.precision, compiled=True), images)
+                try:
+                    run()
+                    runs[f"{key} {COMPILED}"] = run
+                except Exception as error:  # whatever stops a compiler from compiling a peer is a line of the table, not the end of it
+                    missing[f"{key} {COMPILED}"] = f"does not compile ({type(error).__name__})"
+        timings = interleaved(runs, setting.rounds, setting.device)
         lines += compared("a", f"MAE step, {name}, batch {shape.batch}", timings, missing, shape.batch)
     return lines
 
@@ -93,16 +104,19 @@ def utilisation_row(setting: Setting) -> list[Line]:
         models, _ = build_all(shape, setting.device)
         images = torch.randn(shape.batch, 3, shape.image, shape.image, device=setting.device)
         flops = step_flops(models["loupe"], lambda model, x: {"loss": model(x)}, (images,))
-        step = training_step(models["loupe"], setting.device, setting.precision)
         rates: list[float] = []
-        product = partial(_note_rate, rates, setting.device, setting.precision)
-        timings = interleaved({"step": partial(step, images), "product": product}, setting.rounds, setting.device)
+        runs: dict[str, Callable[[], object]] = {"product": partial(_note_rate, rates, setting.device, setting.precision)}
+        for key in ("loupe", f"loupe {COMPILED}") if setting.compiled else ("loupe",):
+            runs[key] = partial(training_step(models["loupe"], setting.device, setting.precision, compiled=key.endswith(COMPILED)), images)
+        timings = interleaved(runs, setting.rounds, setting.device)
+        del timings["product"]
         if flops is None:
             raise LoupeError("The operations of our MAE step could not be counted; please report this with `loupe doctor`.")
         peak = max(rates)
-        for kind, seconds in (("median", timings["step"].median), ("best", timings["step"].best)):
-            lines.append({"row": "c", "what": f"model FLOP utilisation, {name}, {kind}", "variant": "loupe", "value": flops / seconds / peak,
-                          "unit": "of the product rate", "peak_flops_per_second": peak})  # fmt: skip
+        for key, timing in timings.items():
+            lines.append({"row": "c", "what": f"model FLOP utilisation, {name}, batch {shape.batch}", "variant": key,
+                          "value": flops / timing.median / peak, "best": flops / timing.best / peak, "unit": "of the product rate",
+                          "flops_per_step": flops, "product_flops_per_second": peak, "seconds": list(timing.seconds)})  # fmt: skip
     return lines
 
 
@@ -119,7 +133,7 @@ def folds_row(setting: Setting) -> list[Line]:
     def one_by_one() -> None:
         found["one by one"] = sequential_heads(features, labels, subjects, 3, seeds=seeds, steps=head.steps, lr=head.lr, decay=decay)
 
-    timings = interleaved({"loupe": together, "one by one": one_by_one}, setting.rounds, torch.device("cpu"))
+    timings = interleaved({"loupe": together, "one by one": one_by_one}, setting.rounds, torch.device("cpu"), warm_up=1)
     worst = float(np.abs(found["together"] - found["one by one"]).max())
     if worst > 1e-4:
         raise LoupeError(f"Batched and sequential heads differ by {worst:.2g}: the comparison would mean nothing.")
@@ -179,23 +193,26 @@ ROWS: dict[str, Callable[[Setting], list[Line]]] = {
 
 
 def compared(row: str, what: str, timings: dict[str, Timing], missing: dict[str, str], items: int, unit: str = "images/s") -> list[Line]:
-    """Lines of one comparison, and, where there is a rival, how much faster ours is than the fastest of them, by medians and by bests."""
+    """Lines of one comparison, and, where there is a rival, how much faster ours is than the fastest of them, by medians and by bests.
+    Compiled models are compared with the peers as they are and compiled."""
     lines: list[Line] = [
         {"row": row, "what": what, "variant": name, "value": items / timing.median, "best": items / timing.best, "unit": unit,
          "median_seconds": timing.median, "min_seconds": timing.best, "seconds": list(timing.seconds)}
         for name, timing in timings.items()
     ]  # fmt: skip
     lines += [{"row": row, "what": what, "variant": name, "value": None, "unit": reason} for name, reason in missing.items()]
-    rivals = [timing for name, timing in timings.items() if name != "loupe"]
-    if "loupe" in timings and rivals:
-        mine = timings["loupe"]
-        lines.append({"row": row, "what": what, "variant": "loupe / fastest other", "value": min(t.median for t in rivals) / mine.median,
-                      "best": min(t.best for t in rivals) / mine.best, "unit": "x"})  # fmt: skip
+    for ours, theirs in (("loupe", ""), (f"loupe {COMPILED}", ""), (f"loupe {COMPILED}", COMPILED)):
+        rivals = [timing for name, timing in timings.items() if not name.startswith("loupe") and name.endswith(COMPILED) == bool(theirs)]
+        if ours in timings and rivals:
+            mine = timings[ours]
+            lines.append({"row": row, "what": what, "variant": f"{ours} / fastest other {theirs}".rstrip(),
+                          "value": min(t.median for t in rivals) / mine.median, "best": min(t.best for t in rivals) / mine.best, "unit": "x"})  # fmt: skip
     return lines
 
 
 def _note_rate(rates: list[float], device: torch.device, precision: str) -> None:
-    rates.append(measured_matmul_rate(device, precision, size=2048, repeats=2))
+    size, repeats = (8192, 10) if device.type == "cuda" else (2048, 2)
+    rates.append(measured_matmul_rate(device, precision, size=size, repeats=repeats))
 
 
 def _fed(step: Callable[[torch.Tensor], None], batches: Batches) -> Callable[[], None]:

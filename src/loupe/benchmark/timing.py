@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -25,20 +26,36 @@ class Timing:
         return min(self.seconds)
 
 
-def interleaved(variants: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, Timing]:
-    """Time each variant `rounds` times, in turn, after one round that does not count. The device is waited for before and after."""
+def interleaved(
+    variants: dict[str, Callable[[], object]], rounds: int, device: torch.device, warm_up: int = 2, least_seconds: float = 0.2
+) -> dict[str, Timing]:
+    """Time each variant `rounds` times, in turn, after `warm_up` runs that do not count.
+
+    A variant that took less than `least_seconds` in its last warm-up runs several times a round, and the round's time is divided by that number:
+    a GPU's short steps are then measured as they follow each other, not with a wait after each. The device is waited for before and after.
+    """
+    repeats = {}
+    for name, run in variants.items():
+        for _ in range(warm_up):
+            took = _timed(run, 1, device)
+        repeats[name] = max(1, min(200, math.ceil(least_seconds / took)))
     seconds: dict[str, list[float]] = {name: [] for name in variants}
-    for number in range(rounds + 1):
+    for _ in range(rounds):
         for name, run in variants.items():
-            _wait(device)
-            start = time.perf_counter()
-            run()
-            _wait(device)
-            if number:
-                seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(_timed(run, repeats[name], device) / repeats[name])
     return {name: Timing(tuple(values)) for name, values in seconds.items()}
 
 
-def _wait(device: torch.device) -> None:
+def _timed(run: Callable[[], object], times: int, device: torch.device) -> float:
+    wait(device)
+    start = time.perf_counter()
+    for _ in range(times):
+        run()
+    wait(device)
+    return time.perf_counter() - start
+
+
+def wait(device: torch.device) -> None:
+    """Until all that was given to a GPU is done; on the CPU it already is."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -11,20 +11,25 @@ from loupe.errors import LoupeError
 
 
 def bench(
+    overrides: list[str] = typer.Argument(None, help="Hydra overrides, e.g. scale.device=auto scale.precision=bf16."),  # noqa: B008
+    *,
     rows: str = typer.Option("a,c,d,e", help="a MAE step, b with input pipeline, c utilisation, d LOSO heads, e input paths, f time to quality."),
     scale: str = typer.Option("laptop", help="Scale whose sizes are timed."),
     rounds: int = typer.Option(5, "-n", "--rounds", help="Times each variant is run; a claim needs at least 5."),
     big: bool = typer.Option(False, "--vit-b", help="Also ViT-B/16 at 224 px: minutes a row on a CPU."),
+    compiled: bool = typer.Option(False, "--compile", help="Also each model of rows a and c under torch.compile."),
     seeds: int = typer.Option(3, help="Seeds of row f, which trains twice for each."),
     target: Path = typer.Option(None, "--json", help="Also write everything, each time included, to this file."),  # noqa: B008
 ) -> None:
     """Time our parts against each other and against transformers and lightly, interleaved; prints medians and bests.
 
-    The peers are development extras (`pip install -e .[bench]`); without them their lines say so.
+    The peers are development extras (`pip install -e .[peers]`); without them their lines say so.
     """
+    import torch
+
     from loupe.benchmark.rows import ROWS, Setting
     from loupe.config import find_root, load
-    from loupe.training.device import prepare_torch, resolve_device
+    from loupe.training.device import resolve_device
     from loupe.training.record import _device_name, _versions
 
     chosen = [name.strip() for name in rows.split(",") if name.strip()]
@@ -34,11 +39,11 @@ def bench(
     if rounds < 1:
         raise LoupeError(f"--rounds is {rounds}, but must be at least 1.")
     root = find_root()
-    config = load([f"scale={scale}"], root)
-    prepare_torch(config.scale.threads)
-    setting = Setting(config, root, resolve_device(config.scale.device), config.scale.precision, rounds, big, seeds)
+    config = load([f"scale={scale}", *(overrides or [])], root)
+    torch.set_num_threads(config.scale.threads)  # and no deterministic kernels: the peers' customary form does without, and all are treated alike
+    setting = Setting(config, root, resolve_device(config.scale.device), config.scale.precision, rounds, big, seeds, compiled)
     machine = {"device": _device_name(setting.device), "threads": config.scale.threads, "precision": setting.precision, "scale": scale,
-               "rounds": rounds, "versions": _versions()}  # fmt: skip
+               "rounds": rounds, "versions": _versions() | peer_versions()}  # fmt: skip
     print(f"{machine['device']}, {machine['threads']} threads, {machine['precision']}, {rounds} rounds" + ("" if rounds >= 5 else ": too few for a claim"))
     lines = []
     for name in chosen:
@@ -46,8 +51,20 @@ def bench(
         lines += found
         for line in found:
             print(describe(line), flush=True)
-    if target is not None:
-        target.write_text(json.dumps({"machine": machine, "lines": lines}, indent=1), encoding="utf-8")
+        if target is not None:  # after each row: a long one that is killed costs no other
+            target.write_text(json.dumps({"machine": machine, "lines": lines}, indent=1), encoding="utf-8")
+
+
+def peer_versions() -> dict[str, str | None]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found: dict[str, str | None] = {}
+    for name in ("transformers", "lightly"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
 
 
 def describe(line: dict) -> str:
