@@ -1,4 +1,4 @@
-"""Read thousands of mutated annotation files: `python scripts/fuzz_annotations.py 10000`.
+"""Read thousands of damaged files (annotations, pictures, videos, whole downloads): `python scripts/fuzz_annotations.py 10000`.
 
 Draws new files at every start (the tests of each day read a few hundred, always the same ones). A reader must refuse a file with one sentence or account
 for every entry in it. Ends with the exit code of pytest, which prints the smallest file that broke a reader.
@@ -22,9 +22,9 @@ def main() -> None:
     files = parser.parse_args().files
     if files < 1:
         sys.exit(f"{files} files cannot be read: ask for at least 1.")
-    listed = subprocess.run(
-        [sys.executable, "-m", "pytest", TEST, "--collect-only", "-q"], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout.splitlines()
+    # The project's own -q, added to this one, would print a number of tests instead of their names.
+    collect = [sys.executable, "-m", "pytest", TEST, "--collect-only", "-q", "--override-ini=addopts=--import-mode=importlib"]
+    listed = subprocess.run(collect, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
     readers = [line for line in listed if line.startswith(TEST) and "no_workbook" not in line]
     each = -(-files // len(readers))
     print(f"{len(readers)} readers, {each} mutated files each", flush=True)

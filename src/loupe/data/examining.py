@@ -35,27 +35,27 @@ class Plan:
     align: bool
     workers: int
 
+    @property
+    def squares(self) -> Path:
+        """Where the squares lie, an npy file of (N, size, size, 3) uint8. Opened anew for each piece: what a mapping has touched counts as memory."""
+        return self.scratch / "pixels.npy"
 
-def examine(table: pd.DataFrame, plan: Plan) -> tuple[pd.DataFrame, np.ndarray | None]:
+
+def examine(table: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """sha, dhash, width, height, reason and error ("" where all is well) of every row, with `align` also faces and landmarks (five points in px of
-    the stored square), with `size` the set's own landmarks in px of the stored square; and the squares at `size`, memory-mapped, or None.
+    the stored square), with `size` the set's own landmarks in px of the stored square. The squares at `size` are then in `plan.squares`.
     """
     _open_scratch(table, plan)
-    pixels = None
-    if plan.size is not None:
-        shape = (len(table), plan.size, plan.size, 3)
-        mode = "r+" if (plan.scratch / "pixels.npy").exists() else "w+"
-        pixels = np.lib.format.open_memmap(plan.scratch / "pixels.npy", mode=mode, dtype=np.uint8, shape=shape)
     with ThreadPoolExecutor(plan.workers) as pool:
         aligned = _align(table, plan, pool) if plan.align else None
-        facts = list(_pieces(table, plan, pool, pixels, aligned))
+        facts = list(_pieces(table, plan, pool, aligned))
     facts = pd.concat(facts, ignore_index=True)
     if aligned is not None:
         five = [np.asarray(points, dtype=np.float32) * plan.size for points in aligned["five"]]
         facts = facts.assign(faces=aligned["faces"].to_numpy(), landmarks=pd.Series(five, dtype=object))
     elif plan.size is not None and "landmarks" in table:
         facts = facts.assign(landmarks=pd.Series(_moved(table, facts, plan.size), dtype=object))
-    return facts, pixels
+    return facts
 
 
 def _moved(table: pd.DataFrame, facts: pd.DataFrame, size: int) -> list[np.ndarray]:
@@ -71,12 +71,17 @@ def _moved(table: pd.DataFrame, facts: pd.DataFrame, size: int) -> list[np.ndarr
 
 
 def _open_scratch(table: pd.DataFrame, plan: Plan) -> None:
-    """Keep finished pieces of the same work only: another list, root, size or alignment makes them useless."""
+    """Keep finished pieces of the same work only: another list, root, size, alignment or box makes them useless, and so does the loss of the squares."""
     plan.scratch.mkdir(parents=True, exist_ok=True)
-    tag = hashlib.sha256("\n".join([str(plan.root.resolve()), str(plan.size), str(plan.align), *table["path"]]).encode()).hexdigest()[:16]
-    if not (plan.scratch / tag).exists():
+    work = hashlib.sha256("\n".join([str(plan.root.resolve()), str(plan.size), str(plan.align), *table["path"]]).encode())
+    for box in table["box"] if "box" in table else ():
+        work.update(np.asarray(box, dtype=float).tobytes() + b";")
+    tag = work.hexdigest()[:16]
+    if not (plan.scratch / tag).exists() or (plan.size is not None and not plan.squares.exists()):
         shutil.rmtree(plan.scratch)
         plan.scratch.mkdir()
+        if plan.size is not None:
+            np.lib.format.open_memmap(plan.squares, mode="w+", dtype=np.uint8, shape=(len(table), plan.size, plan.size, 3))
         (plan.scratch / tag).touch()
 
 
@@ -115,7 +120,7 @@ def _align(table: pd.DataFrame, plan: Plan, pool: ThreadPoolExecutor) -> pd.Data
 
 
 def _pieces(
-    table: pd.DataFrame, plan: Plan, pool: ThreadPoolExecutor, pixels: np.ndarray | None, aligned: pd.DataFrame | None
+    table: pd.DataFrame, plan: Plan, pool: ThreadPoolExecutor, aligned: pd.DataFrame | None
 ) -> Iterator[pd.DataFrame]:
     boxes = table["box"].to_numpy() if "box" in table else None
     matrices = aligned[[f"p{i}" for i in range(6)]].to_numpy() if aligned is not None else None
@@ -125,7 +130,7 @@ def _pieces(
         return _look(plan, paths[row], None if boxes is None else boxes[row], None if matrices is None else matrices[row])
 
     def make(start: int) -> pd.DataFrame:
-        facts = []
+        facts, pixels = [], None if plan.size is None else np.load(plan.squares, mmap_mode="r+")
         for row, (fact, small) in enumerate(pool.map(look, range(start, min(start + PIECE, len(table)))), start=start):
             facts.append(fact)
             if pixels is not None and small is not None:

@@ -20,7 +20,6 @@ from loupe.data.imagehash import across_splits
 from loupe.data.manifest import check_manifest
 from loupe.data.sources.listing import Count, Listing
 from loupe.data.sources.registry import source
-from loupe.data.store import write_store
 from loupe.errors import LoupeError
 
 CLIP_DAMAGED = "onset or apex picture is missing or damaged"
@@ -89,7 +88,8 @@ def import_set(
         raise LoupeError(f"None of the {listing.found} {listing.entry}s listed in {root} can be used: {reasons or 'the list is empty'}.")
     check_manifest(listing.table, f"{source(name).title} in {root}")
     out.mkdir(parents=True, exist_ok=True)
-    facts, pixels = examine(listing.table, Plan(root, out / "partial", size, align, workers))
+    plan = Plan(root, out / "partial", size, align, workers)
+    facts = examine(listing.table, plan)
     damaged = facts["reason"] == DAMAGED
     if damaged.any() and not skip_damaged:
         lost = pd.DataFrame({"item": listing.table["path"][damaged], "reason": DAMAGED, "detail": facts["error"][damaged]})
@@ -106,7 +106,7 @@ def import_set(
         raise LoupeError(f"None of the pictures of {root} can be used: {', '.join(sorted(set(dropped['reason'])))}.")
     copies = across_splits(table)
     report = _report(name, root, listing, table, dropped, copies, used, size, partial, align)
-    _write(out, table, pixels, keep, dropped, copies, report)
+    _write(out, table, plan.squares if size is not None else None, keep, dropped, copies, report)
     return report
 
 
@@ -168,28 +168,30 @@ def _report(
 
 
 def _write(
-    out: Path, table: pd.DataFrame, pixels: np.ndarray | None, keep: np.ndarray, dropped: pd.DataFrame, copies: pd.DataFrame, report: Report
+    out: Path, table: pd.DataFrame, squares: Path | None, keep: np.ndarray, dropped: pd.DataFrame, copies: pd.DataFrame, report: Report
 ) -> None:
     """Write all files, the record last: an import without import.json is not finished. Then the pieces go."""
     for name in ("import.json", "images.npy"):
         (out / name).unlink(missing_ok=True)
-    if pixels is not None:
-        write_store(out, pixels if keep.all() else _kept(pixels, keep, out / "partial" / "kept.npy"), table)
-    table.to_parquet(out / "manifest.tmp", index=False)  # with path, sha and the set's own columns, which the store leaves out
+    table.to_parquet(out / "manifest.tmp", index=False)
     os.replace(out / "manifest.tmp", out / "manifest.parquet")
     _write_csv(out / "dropped.csv", dropped)
     _write_csv(out / "duplicates.csv", copies)
+    if squares is not None:
+        os.replace(squares if keep.all() else _kept(squares, keep), out / "images.npy")
     (out / "import.tmp").write_text(json.dumps(asdict(report), indent=1), encoding="utf-8")
     os.replace(out / "import.tmp", out / "import.json")
     shutil.rmtree(out / "partial")
 
 
-def _kept(pixels: np.ndarray, keep: np.ndarray, path: Path) -> np.ndarray:
-    """The chosen rows of a memory map as another one, copied piece by piece."""
-    rows = np.flatnonzero(keep)
-    kept = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(rows), *pixels.shape[1:]))
-    for start in range(0, len(rows), PIECE):
-        kept[start : start + PIECE] = pixels[rows[start : start + PIECE]]
+def _kept(squares: Path, keep: np.ndarray) -> Path:
+    """The chosen squares in a file beside, copied piece by piece."""
+    rows, kept = np.flatnonzero(keep), squares.with_name("kept.npy")
+    shape = np.load(squares, mmap_mode="r").shape
+    with kept.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (len(rows), *shape[1:])})
+        for start in range(0, len(rows), PIECE):
+            file.write(np.load(squares, mmap_mode="r")[rows[start : start + PIECE]].tobytes())
     return kept
 
 

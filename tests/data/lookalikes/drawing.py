@@ -30,6 +30,29 @@ def encoded(number: int, size: int = 16) -> bytes:
     return buffer.getvalue()
 
 
+def film(path: Path, frames: int = 12) -> None:
+    """A short video, H.264 in MP4."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuv420p"
+        for number in range(frames):
+            container.mux(stream.encode(av.VideoFrame.from_image(face(number, 32))))
+        container.mux(stream.encode())
+
+
+def own_clips(root: Path) -> None:
+    """faces.csv with two micro-expression clips of four frames."""
+    rows = ["path,subject,clip,frame,fps,onset,apex,offset,label"]
+    for clip, label in enumerate(("negative", "surprise")):
+        for frame in range(1, 5):
+            save(root / "pictures" / f"{clip}_{frame}.jpg", 10 * clip + frame)
+            rows.append(f"pictures/{clip}_{frame}.jpg,s{clip},c{clip},{frame},100,1,3,4,{label}")
+    (root / "faces.csv").write_text("\n".join(rows) + "\n")
+
+
 def workbook(path: Path, rows: list[list[object]], sheet: str = "Sheet1") -> None:
     import openpyxl
 

@@ -1,23 +1,29 @@
-"""Mutated annotation files: a reader either refuses with one sentence or accounts for every entry; it never crashes and never invents a label.
+"""Damaged files: a reader either refuses with one sentence or accounts for every entry; it never crashes and never invents a label.
 
 A few hundred files here, always the same ones; `python scripts/fuzz_annotations.py 10000` draws as many new ones.
 """
 
 import os
+import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lookalikes import drawing, micro, stills
 
+from loupe.data.checking import check_set
+from loupe.data.importing import import_set
 from loupe.data.manifest import STILL_CLASSES
 from loupe.data.sources import affectnet, affwild2, casia_webface, casme2, casme3, celeba, fer2013, imdb_wiki, megc2019, rafdb, samm
 from loupe.data.sources import table as own_faces
 from loupe.data.sources.listing import Dropped
 from loupe.data.sources.micro import CLASSES, clip_rows
+from loupe.data.sources.pictures import load_picture
 from loupe.data.sources.recordio import read_record
 from loupe.data.sources.sheets import csv_table, excel_sheets, whole
+from loupe.data.video import FrameReader, probe
 from loupe.errors import LoupeError
 
 DRAWN = int(os.environ.get("LOUPE_FUZZ_EXAMPLES", "0"))  # by each test
@@ -247,6 +253,155 @@ def test_imdb_rows(fields):
     table = imdb_wiki.parse(columns, "imdb", "imdb_crop", {"00/a.jpg"}, dropped)
     assert len(table) + len(dropped.rows) == len(fields) and len(table) <= 1
     assert (table["age"].isna() | table["age"].between(0, 100)).all() and (table["sex"].isna() | table["sex"].isin([0, 1])).all()
+
+
+@given(rows=mutated([f"{n:06d}.jpg {n % 3}" for n in range(1, 8)]))
+@FAST
+def test_celeba_pairs(rows):
+    try:
+        table = celeba.parse_pairs(rows, "identity_CelebA.txt")
+    except LoupeError as error:
+        assert "identity_CelebA.txt, line" in str(error)
+        return
+    assert len(table) == sum(bool(row.split()) for row in rows) and all(isinstance(value, int) for value in table.values())
+
+
+@given(rows=mutated(["Usage,Image name," + ",".join(fer2013.VOTES), *(f"Training,fer{n}.png,{n},0,0,0,9,0,0,1,0,0" for n in range(5))]))
+@FAST
+def test_ferplus_votes(rows, tmp_path):
+    path = tmp_path / "fer2013new.csv"
+    path.write_text("\n".join(rows), encoding="utf-8", errors="replace")
+    cells, dropped = pd.DataFrame({"line": range(5)}), Dropped()
+    table = cells.assign(split="train", label=0, label_name="Neutral", emotion="Neutral")
+    try:
+        votes = csv_table(path, ("Usage", "Image name", *fer2013.VOTES))
+        found = fer2013.parse_votes(votes, cells, table, dropped)
+    except LoupeError as error:
+        assert "fer2013new.csv" in str(error) and "\n" not in str(error)
+        return
+    assert len(found) + len(dropped.rows) == 5
+    assert all(row.label == (STILL_CLASSES.index(row.label_name) if row.label_name in STILL_CLASSES else -1) for row in found.itertuples())
+
+
+# How a file comes to harm: bytes put in its place, cut off, a run of zeros (a hole in a download), or another file's content.
+HARM = st.one_of(
+    st.tuples(st.just("bytes"), st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=8)),
+    st.tuples(st.just("cut"), st.integers(0, 10**6)),
+    st.tuples(st.just("hole"), st.tuples(st.integers(0, 10**6), st.integers(1, 600))),
+    st.tuples(st.just("page"), st.just(None)),
+)
+
+
+def harmed(data: bytes, harm: tuple[str, object]) -> bytes:
+    how, where = harm
+    if not data or how == "page":
+        return b"<!DOCTYPE html><html>404 Not Found</html>"  # what a download tool keeps where the file was not
+    if how == "cut":
+        return data[: where % len(data)]
+    changed = bytearray(data)
+    if how == "bytes":
+        for place, value in where:
+            changed[place % len(data)] = value
+    else:
+        place = where[0] % len(data)
+        changed[place : place + where[1]] = b"\0" * len(changed[place : place + where[1]])
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("form", ["jpg", "png", "bmp", "tif", "webp"])
+@given(harm=HARM)
+@FAST
+def test_picture_bytes(form, harm, tmp_path):
+    path = tmp_path / f"face.{form}"
+    drawing.face(3, 24).save(path)
+    path.write_bytes(harmed(path.read_bytes(), harm))
+    try:
+        _, pixels = load_picture(tmp_path, path.name)
+    except LoupeError as error:
+        assert path.name in str(error) and "\n" not in str(error)
+        return
+    assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
+
+
+@given(harm=HARM)
+@settings(FAST, max_examples=DRAWN or 8)  # each is read by a process of its own: some damage crashes SciPy's reader
+def test_matlab_bytes(harm, tmp_path):
+    path = tmp_path / "imdb_crop" / "imdb.mat"
+    if not (tmp_path / "clean.mat").exists():
+        stills.imdb_wiki(tmp_path)
+        shutil.copy(path, tmp_path / "clean.mat")
+    path.write_bytes(harmed((tmp_path / "clean.mat").read_bytes(), harm))
+    dropped = Dropped()
+    try:
+        columns = imdb_wiki.load(path, "imdb")
+        table = imdb_wiki.parse(columns, "imdb", "imdb_crop", {"00/imdb0_1980-01-01_2010.jpg"}, dropped)
+    except LoupeError as error:
+        assert "imdb.mat" in str(error) and "\n" not in str(error)
+        return
+    assert len(table) + len(dropped.rows) == len(columns["full_path"])
+
+
+@given(harm=HARM)
+@FAST
+def test_video_bytes(harm, tmp_path):
+    path, clean = tmp_path / "film.mp4", tmp_path / "clean.mp4"
+    if not clean.exists():
+        drawing.film(clean)
+    path.write_bytes(harmed(clean.read_bytes(), harm))
+    try:
+        facts = probe(path)
+        last = FrameReader()(path, len(facts.times) - 1)
+    except LoupeError as error:
+        assert "film.mp4" in str(error) and "\n" not in str(error)
+        return
+    assert facts.times[0] == 0 and (np.diff(facts.times) > 0).all() and last.ndim == 3
+
+
+DOWNLOADS = {
+    "rafdb": stills.rafdb,
+    "affwild2": stills.affwild2,
+    "affectnet": stills.affectnet_new,
+    "celeba": stills.celeba,
+    "imdb-wiki": stills.imdb_wiki,
+    "fer2013": stills.fer2013,
+    "ferplus": stills.fer2013,
+    "casia-webface": stills.casia_records,
+    "csv": drawing.own_clips,
+}
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory):
+    root = tmp_path_factory.mktemp("downloads")
+    for name, make in DOWNLOADS.items():
+        make(root / name)
+    return root
+
+
+@given(name=st.sampled_from([*DOWNLOADS]), which=st.integers(0, 10**6), harm=st.one_of(HARM, st.just(("lost", None))), skip=st.booleans())
+@FAST
+def test_a_download_with_one_file_harmed_or_lost(name, which, harm, skip, downloads, tmp_path):
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    for folder in (raw, out):
+        shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(downloads / name, raw, copy_function=os.link)
+    files = sorted(path for path in raw.rglob("*") if path.is_file())
+    # Annotations are few beside pictures: every second time one of them.
+    lists = [path for path in files if path.suffix not in (".jpg", ".npy")] or files
+    victim = (lists if which % 2 else files)[which // 2 % len(lists if which % 2 else files)]
+    data = victim.read_bytes()
+    victim.unlink()  # the others are links to the clean download
+    if harm[0] != "lost":
+        victim.write_bytes(harmed(data, harm))
+    try:
+        report = import_set(name, raw, out, size=8, workers=1, partial=True, skip_damaged=skip)
+    except LoupeError as error:
+        assert "\n" not in str(error) and len(str(error)) < 600
+        return
+    dropped = pd.read_csv(out / "dropped.csv")
+    kept = ~dropped["reason"].astype(str).str.endswith("(its clip is kept)")
+    assert report.found == report.used + int(kept.sum()) and report.rows >= report.used
+    assert check_set(out, workers=1) == report
 
 
 def test_bytes_that_are_no_workbook_or_text(tmp_path):

@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 
 from loupe.data.sources.listing import Count, Dropped, Listing, finish
+from loupe.data.sources.matlab import Absent, Unreadable, number, struct_fields, text
 from loupe.data.sources.pictures import check_root, find_folder, picture_names
 from loupe.errors import LoupeError
 
 TITLE = "IMDB-WIKI"
 OFFICIAL = {"imdb": 460723, "wiki": 62328}
-FIELDS = ("dob", "photo_taken", "full_path", "gender", "name", "face_score", "second_face_score")
+NUMBERS, TEXTS = ("dob", "photo_taken", "gender", "face_score"), ("full_path", "name")
 _DAYS_A_YEAR = 365.2425
 _DAMAGED = ("damaged row", "picture is missing", "picture listed twice")
 
@@ -49,20 +50,14 @@ def read(root: Path) -> Listing:
 
 def load(path: Path, half: str) -> dict[str, np.ndarray]:
     """The fields of imdb.mat or wiki.mat, each (n,); raises LoupeError for a missing or damaged file and a missing field."""
-    from scipy.io import loadmat
-
     if not path.is_file():
         raise LoupeError(f"{path} is missing: it comes inside {half}_crop.tar.")
     try:
-        meta = loadmat(path)[half][0, 0]
-    except Exception as error:  # scipy raises half a dozen types on damaged files
-        raise LoupeError(
-            f"{path} cannot be read as a MATLAB file with the variable {half} ({type(error).__name__}): unpack it again."
-        ) from error
-    absent = [name for name in FIELDS if name not in (meta.dtype.names or ())]
-    if absent:
-        raise LoupeError(f"{path} lacks the field {absent[0]!r}: use the official {half}.mat.")
-    columns = {name: np.asarray(meta[name]).reshape(-1) for name in FIELDS}
+        columns = struct_fields(path, half, NUMBERS, TEXTS)
+    except Unreadable as error:
+        raise LoupeError(f"{path} cannot be read as a MATLAB file with the variable {half} ({error}): unpack it again.") from error
+    except Absent as error:
+        raise LoupeError(f"{path} lacks the field {str(error)!r}: use the official {half}.mat.") from error
     sizes = {name: len(values) for name, values in columns.items()}
     if len(set(sizes.values())) != 1:
         raise LoupeError(f"{path} has fields of different lengths ({sizes}): unpack it again.")
@@ -74,8 +69,8 @@ def parse(columns: dict[str, np.ndarray], half: str, base: str, present: set[str
     ages = age(columns["dob"], columns["photo_taken"])
     rows, seen = [], set()
     for i in range(len(columns["full_path"])):
-        item, path, name = f"{half}.mat row {i}", _string(columns["full_path"][i]), _string(columns["name"][i])
-        score, sex = _number(columns["face_score"][i]), _number(columns["gender"][i])
+        item, path, name = f"{half}.mat row {i}", text(columns["full_path"][i]), text(columns["name"][i])
+        score, sex = number(columns["face_score"][i]), number(columns["gender"][i])
         if not path or np.isnan(score):
             dropped.add(item, "damaged row", path)
         elif path not in present:
@@ -94,22 +89,7 @@ def parse(columns: dict[str, np.ndarray], half: str, base: str, present: set[str
 
 def age(dob: np.ndarray, photo_taken: np.ndarray) -> np.ndarray:
     """Age in years (n,) from MATLAB day numbers and years; NaN outside 0..100. Photos are taken in mid-year, as the authors assume."""
-    born = np.array([_number(value) for value in dob]) / _DAYS_A_YEAR
-    taken = np.array([_number(value) for value in photo_taken]) + 0.5
+    born = np.array([number(value) for value in dob]) / _DAYS_A_YEAR
+    taken = np.array([number(value) for value in photo_taken]) + 0.5
     years = taken - born
     return np.where((years >= 0) & (years <= 100), years, np.nan)
-
-
-def _string(cell: object) -> str:
-    while isinstance(cell, np.ndarray):
-        if cell.size != 1:
-            return ""
-        cell = cell.reshape(-1)[0]
-    return cell.strip() if isinstance(cell, str) else ""
-
-
-def _number(cell: object) -> float:
-    try:
-        return float(np.asarray(cell).reshape(-1)[0])
-    except (TypeError, ValueError, IndexError):
-        return float("nan")

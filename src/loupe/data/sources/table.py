@@ -132,14 +132,15 @@ def _micro(table: pd.DataFrame, dropped: Dropped) -> pd.DataFrame:
         if len(marks) > 1:
             raise LoupeError(f"{item}: the rows of clip {clip} disagree about subject, label or marks; give each clip one of each.")
         onset, offset = int(marks["onset"].iloc[0]), int(marks["offset"].iloc[0])
+        listed = rows["item"]
         rows = rows.drop_duplicates("frame").sort_values("frame")
         inside = rows[(rows["frame"] >= onset) & (rows["frame"] <= offset)]
         later = inside.loc[inside["frame"] > onset, "frame"]
         if not clip or onset < 0 or onset not in set(inside["frame"]) or later.empty:
-            for row in rows["item"]:
+            for row in listed:
                 dropped.add(row, "clip without a picture of its onset and a later one", clip)
             continue
-        for row in set(table["item"][table["clip"] == clip]) - set(inside["item"]):
+        for row in listed[~listed.isin(inside["item"])]:
             dropped.add(row, "frame outside onset..offset, or listed twice", clip)
         given = int(marks["apex"].iloc[0]) if "apex" in marks else -1
         apex = given if given in set(later) else min(later, key=lambda frame: (abs(frame - (onset + offset) // 2), frame))
