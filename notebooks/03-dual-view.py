@@ -67,7 +67,7 @@ print([arm.name for arm in experiment.arms], f"at {experiment.fraction:.0%} of t
 # which no real set has, and never from a label.
 
 # %%
-data = with_views(labelled, cfg, experiment.arms)
+data = with_views(labelled, cfg, experiment.arms, bench.folder / "views")
 train = split.rows(store.manifest, "train")
 shown = train[np.linspace(0, len(train) - 1, 8).round().astype(int)]
 rows = {"examined": data.store.images[shown]} | {name: view[shown] for name, view in data.views.items()}

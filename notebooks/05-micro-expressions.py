@@ -36,15 +36,19 @@ import functools
 
 import numpy as np
 import pandas as pd
+import torch
 
+from loupe.data.augment import to_float
 from loupe.data.clips import onset_and_apex
 from loupe.data.store import read_store
 from loupe.evaluation.guards import Vault
 from loupe.evaluation.metrics import auroc
 from loupe.evaluation.protocols import loso_folds
 from loupe.models.baselines.frame_difference import features_frame_difference
+from loupe.models.baselines.lbp_top import features_lbp_top
 from loupe.models.baselines.linear import make_linear_svm, make_majority
 from loupe.models.baselines.optical_flow import features_flow
+from loupe.progress import track
 from loupe.reporting import tables
 from loupe.reporting.confusion import confusion_matrix
 from loupe.reporting.drawing import save
@@ -53,6 +57,7 @@ from loupe.session import start
 from loupe.training.build import build_micron_bert
 from loupe.training.checkpoint import load_weights
 from loupe.training.device import resolve_device
+from loupe.training.flops import forward_flops
 from loupe.training.loso import loso_heads, loso_probabilities
 from loupe.training.micro import onset_apex_features
 from loupe.training.stills import prediction_table
@@ -88,13 +93,29 @@ features = {
 print({name: values.shape[1] for name, values in features.items()}, "features")
 
 # %% [markdown]
+# Where the scale says `more: true`, two more: **LBP-TOP + linear SVM** on the stored frames of a clip (of generated clips five, onset to offset, interpolated
+# in time to ten), and **micron-bert-topk**, the same weights, which keeps only the patches of most interest.
+
+# %%
+if "lbp-top" in experiment.methods:
+    frames = micro.manifest.sort_values(["clip", "frame"]).groupby("clip")["sample"].apply(list)
+    features["lbp-top"] = features_lbp_top(np.asarray(micro.images[frames[clip]]) for clip in track(pairs.clips, "LBP-TOP"))
+if "micron-bert-topk" in experiment.methods:
+    few = build_micron_bert(cfg, seed=0, poi_topk=experiment.poi_topk)
+    load_weights(session.output_of("micron-bert") / "micron_bert.safetensors", few)
+    features["micron-bert-topk"] = onset_apex_features(few.to(resolve_device(cfg.scale.device)), pairs.onset, pairs.apex)
+    pair = [to_float(torch.from_numpy(frames[:1]).to(resolve_device(cfg.scale.device))) for frames in (pairs.onset, pairs.apex)]
+    whole, kept = (forward_flops(network.features, *pair) for network in (model, few))
+    print(f"operations for a pair of frames: {whole:,} with all patches, {kept:,} with {experiment.poi_topk:.0%} of them, {1 - kept / whole:.1%} saved")
+
+# %% [markdown]
 # ## Train and predict, fold by fold
 #
 # Scaler and classifier of a fold see that fold's training people only. Classes are weighted by inverse frequency for every method, and every method
 # has the same small search: four strengths of regularisation (the SVMs' $C$, the head's weight decay), chosen in each fold on inner validation people.
 
 # %%
-makers = {"flow-svm": make_linear_svm, "difference-svm": make_linear_svm, "majority": make_majority}
+makers = {"lbp-top": make_linear_svm, "flow-svm": make_linear_svm, "difference-svm": make_linear_svm, "majority": make_majority}
 tasks = {"micro": (classed, pairs.labels, 3), "spotting": (np.ones_like(moving), moving.astype(int), 2)}
 if moving.all():
     del tasks["spotting"]  # real sets hold no clip without a micro-expression
@@ -104,7 +125,7 @@ def run(task: str, method: str) -> pd.DataFrame:
     chosen, labels, classes = tasks[task]
     x, y, people = features[method][chosen], labels[chosen], pairs.subjects[chosen]
     rows = pd.DataFrame(pairs.rows)[chosen].assign(label=y)
-    if method == "micron-bert":
+    if method.startswith("micron-bert"):
         each = loso_heads(x, y, people, classes, seeds=cfg.scale.seeds, steps=head.steps, lr=head.lr, weight_decays=experiment.weight_decays, device=device)
         seeds = cfg.scale.seeds
     else:

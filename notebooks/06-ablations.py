@@ -20,6 +20,7 @@
 # | `micron-bert-full-attention` | the diagonal: ordinary cross attention between the frames instead of DMA |
 # | `micron-bert-no-poi` | Patch of Interest ($W = a$) |
 # | `micron-bert-untrained` | pre-training: the same network with random weights |
+# | `micron-bert-masking` | swapping: a mask token stands where patches of the other frame stood (scales with `more: true`) |
 #
 # An ablation that removes parameters also removes capacity; where that matters, notebook 03 has the matched control.
 #
@@ -92,14 +93,14 @@ loso_folds(pairs.subjects, pretrain=set(read_store(clips).subjects))
 seed = cfg.scale.seeds[0]
 weights = {arm.name: bench.folder / "weights" / f"{arm.name}.safetensors" for arm in experiment.micro if arm.pretrained}
 run_jobs(
-    [Job(weights[arm.name], pretrain_variant, (weights[arm.name], cfg, clips, seed, bench.checkpoint(arm.name), arm.dma, arm.poi)) for arm in experiment.micro if arm.pretrained],
+    [Job(weights[arm.name], pretrain_variant, (weights[arm.name], cfg, clips, seed, bench.checkpoint(arm.name), arm)) for arm in experiment.micro if arm.pretrained],
     "ablations, Micron-BERT pre-training", **options,
 )  # fmt: skip
 
 # %%
 parts = []
 for arm in experiment.micro:
-    model = build_micron_bert(cfg, seed, arm.dma, arm.poi)
+    model = build_micron_bert(cfg, seed, arm.dma, arm.poi, arm.corruption)
     if arm.pretrained:
         load_weights(weights[arm.name], model)
     features = onset_apex_features(model.to(device), pairs.onset, pairs.apex)

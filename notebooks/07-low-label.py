@@ -34,13 +34,15 @@
 overrides = []
 
 # %%
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
 from loupe.data.store import read_store
 from loupe.evaluation.guards import Vault
 from loupe.evaluation.metrics import macro_f1
-from loupe.evaluation.protocols import Split, label_subset
+from loupe.evaluation.protocols import Split, label_subset, subject_subset
 from loupe.models.baselines.au_oracle import features_au
 from loupe.models.baselines.hog import features_hog
 from loupe.models.baselines.linear import choose_c, class_probabilities, make_logistic_regression, make_majority
@@ -76,6 +78,11 @@ jobs = []
 for fraction, rows in subsets.items():
     arms = [arm for arm in experiment.arms if not (fraction == shared and arm.name in twin)]
     jobs += cell_jobs(bench, cfg, arms, fraction, rows, scored, session.prepared("labelled"), session.output_of("mae-face") / "encoder.safetensors")
+for share in experiment.people:  # the other regime: all labels of a share of the people; its arms have names of their own, so that no curve mixes the two
+    rows = train[subject_subset(store.labels[train], store.subjects[train], share, np.random.default_rng(cfg.data.seed))]
+    arms = [replace(arm, name=f"{arm.name}-people") for arm in experiment.arms if arm.name in ("scratch", "mae-fusion")]
+    print(f"{share:.0%} of the people: {len(rows)} labels of {len(set(store.subjects[rows]))} people")
+    jobs += cell_jobs(bench, cfg, arms, share, rows, scored, session.prepared("labelled"), session.output_of("mae-face") / "encoder.safetensors")
 run_jobs(jobs, "low-label cells", workers=cfg.scale.workers, in_process=resolve_device(cfg.scale.device).type == "mps")
 networks = pd.concat([bench.cells(), *reused], ignore_index=True)
 
@@ -117,7 +124,7 @@ tables.readable(results[results["split"] == "test"])
 
 # %%
 tested = predictions[predictions["split"] == "test"]
-curve_arms = tested[~tested["arm"].isin(["au-oracle", "majority"])]
+curve_arms = tested[~tested["arm"].isin(["au-oracle", "majority"]) & ~tested["arm"].str.endswith("-people")]
 points = low_label_points(curve_arms, classes, np.random.default_rng(0), resamples=cfg.scale.statistics.resamples)
 level = {name: macro_f1(part["label"], part["pred"], classes) for name, part in tested.groupby("arm") if name in ("au-oracle", "majority")}
 figure = low_label_curves(

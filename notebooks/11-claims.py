@@ -19,6 +19,8 @@
 #   BCa is undefined), the p-value from exchanging the two arms within people; p-values are corrected by Holm within each paper;
 # * **supported**: interval above 0, corrected p < .05 *and* effect at least the smallest effect of interest; **not supported**: the interval's upper end lies
 #   below it; everything else is **inconclusive**, with the smallest effect this study could have found;
+# * a claim that one thing *comes close to* another is held against the largest loss that does not matter, $-\delta$, instead (rule `not-worse`): supported if the
+#   interval and the corrected p of that margin exclude it, not supported if the interval lies below it;
 # * where neither arm beats *guessing* by the smallest effect of interest (column `guess`), the verdict is **inconclusive**, too: two arms that have learnt next
 #   to nothing differ by next to nothing, which says nothing about the methods.
 #
@@ -70,7 +72,8 @@ print(f"{len(book.claims)} claims; predictions of {', '.join(sorted(predictions)
 experiments = cfg.experiments
 pretrainings = {f"{stage}/{arm.name}": int(arm.init == "mae") for stage, arms in (("dual-view", experiments.dual_view.arms), ("ablations", experiments.ablations.arms), ("low-label", experiments.low_label.arms)) for arm in arms}
 pretrainings |= {f"ablations/{arm.name}": int(arm.pretrained) for arm in experiments.ablations.micro}
-pretrainings |= {f"micro-expressions/{method}": int(method == "micron-bert") for method in experiments.micro_expressions.methods}
+pretrainings |= {f"micro-expressions/{method}": int(method.startswith("micron-bert")) for method in experiments.micro_expressions.methods}
+pretrainings |= {f"low-label/{arm.name}-people": int(arm.init == "mae") for arm in experiments.low_label.arms}
 pretrainings |= {"low-label/hog": 0, "low-label/au-oracle": 0, "low-label/majority": 0}
 pretrainings |= {f"micron-bert/{arm}": int(arm not in ("mean-map", "difference", "flow-stabilised")) for arm in predictions["micron-bert"]["arm"].unique()}
 claims = claims_table(book, predictions, seed=cfg.data.seed, resamples=cfg.scale.statistics.resamples, pretrainings=pretrainings)

@@ -49,6 +49,25 @@ def test_bad_settings_are_refused_by_name(override, message):
     assert "\n" not in str(error.value)
 
 
+def test_a_scale_with_more_runs_what_the_experiments_list_under_more_and_laptop_does_not():
+    laptop, gpu = (load([f"scale={name}"], ROOT).experiments for name in ("laptop", "gpu"))
+    names = {scale: [arm.name for arm in found.dual_view.arms] for scale, found in (("laptop", laptop), ("gpu", gpu))}
+    assert names["laptop"] == ["single", "single-deep", "concat", "duplicate"]
+    assert names["gpu"][:4] == names["laptop"] and "concat-camera" in names["gpu"] and len(names["gpu"]) == 10
+    assert laptop.low_label.fractions == [0.02, 0.1, 1.0] and laptop.low_label.people == []
+    assert gpu.low_label.fractions == [0.01, 0.02, 0.05, 0.1, 0.25, 1.0] and gpu.low_label.people == [0.1]
+    assert set(gpu.micro_expressions.methods) - set(laptop.micro_expressions.methods) == {"lbp-top", "micron-bert-topk"}
+    assert [arm.corruption for arm in gpu.ablations.micro] == ["swap"] * 3 + ["mask"] and len(laptop.ablations.micro) == 3
+    joined = load(["scale=gpu"], ROOT).experiments
+    assert joined.dual_view.more == joined.micro_expressions.more == joined.ablations.more == joined.low_label.more.fractions == []
+
+
+@pytest.mark.parametrize("override", ["data=folder", "scale.faces.second_cameras=0"])
+def test_the_camera_arm_needs_a_second_camera(override):
+    names = [arm.name for arm in load(["scale=gpu", override], ROOT).experiments.dual_view.arms]
+    assert "concat-camera" not in names and "concat-warp" in names
+
+
 def test_a_missing_key_is_named(tmp_path):
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     path = tmp_path / "conf" / "model" / "mae_face.yaml"

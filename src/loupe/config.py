@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from loupe.errors import LoupeError
-from loupe.settings import Arm, Config
+from loupe.settings import Arm, Config, Experiments, Shares
 
 __all__ = ["Arm", "Config", "find_root", "load", "study_settings"]
 
@@ -82,7 +83,30 @@ def load(overrides: list[str] | tuple[str, ...] = (), root: Path | None = None) 
     except OmegaConfBaseException as error:
         raise LoupeError(f"The configuration is not valid: {_first_line(error)} Check the override or the file in conf/.") from error
     _check_values(config)
-    return Config(**{**config.__dict__, "overrides": tuple(overrides)})
+    return replace(config, experiments=_part_of_the_study(config), overrides=tuple(overrides))
+
+
+def _part_of_the_study(config: Config) -> Experiments:
+    """The experiments as this scale runs them: what they list under `more` joined or dropped, and no arm whose view these faces cannot have."""
+    found = config.experiments
+    if config.scale.more:
+        dual, micro, ablations, low = found.dual_view, found.micro_expressions, found.ablations, found.low_label
+        found = Experiments(
+            dual_view=replace(dual, arms=dual.arms + [arm for arm in dual.more if arm.view != "camera" or _has_second_camera(config)]),
+            micro_expressions=replace(micro, methods=micro.methods + micro.more),
+            ablations=replace(ablations, micro=ablations.micro + ablations.more),
+            low_label=replace(low, fractions=sorted(low.fractions + low.more.fractions), people=sorted(low.people + low.more.people)),
+        )
+    return Experiments(
+        dual_view=replace(found.dual_view, more=[]),
+        micro_expressions=replace(found.micro_expressions, more=[]),
+        ablations=replace(found.ablations, more=[]),
+        low_label=replace(found.low_label, more=Shares([], [])),
+    )
+
+
+def _has_second_camera(config: Config) -> bool:
+    return config.data.source == "generated" and config.scale.faces.second_cameras > 0
 
 
 def _first_line(error: Exception) -> str:

@@ -92,6 +92,7 @@ class Scale:
     threads: int
     workers: int
     seeds: list[int]
+    more: bool  # whether the arms, methods and shares that experiments list under `more` are part of the study
     image: Image
     faces: FacesCounts
     encoder: EncoderSize
@@ -177,7 +178,7 @@ class MicronBertSettings:
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train a still classifier. `view: default` is the study's ipsilateral view."""
+    """One way to train a still classifier. `view: default` is the study's ipsilateral view; a switch that is None is as conf/model/dual_view.yaml has it."""
 
     name: str
     variant: str
@@ -185,6 +186,9 @@ class Arm:
     init: str = "mae"  # mae | scratch
     attention: bool = True
     depth_matched: bool = False
+    self_attention: bool | None = None
+    local_attention: bool | None = None
+    importance: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -193,17 +197,21 @@ class MicronArm:
     dma: str
     poi: bool
     pretrained: bool
+    corruption: str = "swap"  # swap | mask
 
 
 @dataclass(frozen=True)
 class DualViewExperiment:
     fraction: float
     arms: list[Arm]
+    more: list[Arm]
 
 
 @dataclass(frozen=True)
 class MicroExperiment:
     methods: list[str]
+    more: list[str]
+    poi_topk: float  # share of the patches that method micron-bert-topk keeps
     svm_c: list[float]
     weight_decays: list[float]  # of Micron-BERT's heads
     flow_grid: int
@@ -214,12 +222,21 @@ class AblationExperiment:
     fraction: float
     arms: list[Arm]
     micro: list[MicronArm]
+    more: list[MicronArm]
+
+
+@dataclass(frozen=True)
+class Shares:
+    fractions: list[float]
+    people: list[float]
 
 
 @dataclass(frozen=True)
 class LowLabelExperiment:
     fractions: list[float]
+    people: list[float]  # shares of the people with all their labels; an arm trained so is called <arm>-people
     arms: list[Arm]
+    more: Shares
     hog_c: list[float]
 
 

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from scipy.stats import ttest_1samp
 
 from loupe.errors import LoupeError
-from loupe.evaluation.claims import NOT_RUN, Cell, Claim, ClaimBook, claims_table, decide, read_claims, read_predictions
+from loupe.evaluation.claims import NOT_RUN, Cell, Claim, ClaimBook, claims_table, decide, margin_p, read_claims, read_predictions
 from loupe.evaluation.metrics import uf1
-from loupe.evaluation.statistics import holm
+from loupe.evaluation.statistics import Interval, holm
 
 COMMITTED = Path(__file__).parents[2] / "conf" / "claims.yaml"
 VERDICTS = {"supported", "not supported", "inconclusive", NOT_RUN}
@@ -66,6 +67,34 @@ def test_verdicts_on_a_study_with_known_truth(study):
     assert table.loc["half", "cells"] == "study/good@1 - best of (study/bad@1 | study/missing@1)"
     assert set(table["note"]) == {"on generated faces"} and set(table["licensed"]) == {"not run"}
     assert table.loc["absent", ["effect", "p", "n_subjects"]].isna().all()
+
+
+def test_not_worse_is_held_against_the_margin_and_not_against_zero(simulated_pair):
+    """A loss within the margin, a loss beyond it, and too few people to tell; the rule `better` on the same predictions shows the difference."""
+    rng = np.random.default_rng(5)
+    equal, far, few = (simulated_pair(rng, *skills, subjects=n, per_subject=40) for skills, n in (((0.6, 0.6), 60), ((0.45, 0.7), 60), ((0.6, 0.6), 4)))
+    frame = {"study": pd.concat([f.assign(arm=f"{name}-{side}") for name, pair in (("equal", equal), ("far", far)) for side, f in zip("ab", pair, strict=True)])}
+    entries = [claim(f"{name}-{rule}", f"{name}-a", f"{name}-b", rule=rule, sesoi=0.1) for name in ("equal", "far") for rule in ("better", "not-worse")]
+    table = claims_table(ClaimBook({"micro": 3}, tuple(entries)), frame, resamples=2000).set_index("id")
+    assert table["verdict"].to_dict() == {
+        "equal-better": "not supported", "equal-not-worse": "supported", "far-better": "not supported", "far-not-worse": "not supported",
+    }  # fmt: skip
+    assert table["sesoi"].to_dict() == {"equal-better": 0.1, "equal-not-worse": -0.1, "far-better": 0.1, "far-not-worse": -0.1}
+    assert table.loc["equal-not-worse", "note"] == "on generated faces; not worse: held against a loss of 0.1"
+    study = {"study": pd.concat([f.assign(arm=f"few-{side}") for side, f in zip("ab", few, strict=True)])}
+    assert decide(claim("few", "few-a", "few-b", rule="not-worse", sesoi=0.001), study, 3, rng, resamples=2000)["verdict"] == "inconclusive"
+
+
+def test_the_margin_is_rejected_in_a_fortieth_of_studies_in_which_a_is_worse_by_just_that():
+    """The p of not-worse is doubled: at .05 it errs as often as a 95 % interval that ends there. Against a t test on simulated means."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(-0.05, 0.1, (4000, 30))
+    errors, means = values.std(1, ddof=1) / 30**0.5, values.mean(1)
+    p = [margin_p(Interval(mean, 0, 0, error, "bca"), 0.05, 30) for mean, error in zip(means, errors, strict=True)]
+    assert np.mean(np.array(p) < 0.05) == pytest.approx(0.025, abs=0.008)
+    one_sided = ttest_1samp(values[0], -0.05, alternative="greater").pvalue
+    assert p[0] == pytest.approx(min(1, 2 * one_sided), rel=1e-6)
+    assert margin_p(Interval(0.0, 0, 0, 0.0, "percentile"), 0.05, 30) == 0 and margin_p(Interval(-0.05, 0, 0, 0.0, "percentile"), 0.05, 30) == 1
 
 
 def test_holm_runs_within_a_paper_over_the_claims_that_ran(study):
@@ -167,6 +196,7 @@ def test_every_committed_claim_with_cells_can_be_decided(simulated):
     ("change", "message"),
     [
         ({"metric": "f2"}, "claim x: metric 'f2' is unknown"),
+        ({"rule": "equal"}, "claim x: rule 'equal' is unknown"),
         ({"paper": "mae"}, "claim x: paper 'mae' is unknown"),
         ({"sesio": 0.1}, "claim x: .*sesio"),
         ({"b": None}, "both a and b"),

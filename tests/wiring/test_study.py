@@ -203,6 +203,8 @@ def test_dvc_watches_exactly_the_settings_that_a_stage_reads(lab, stage):
     }
     if ("conf/scale/smoke.yaml", "device") in read:
         read.add(("conf/scale/smoke.yaml", "threads"))  # the order of floating-point sums, where something is trained
+    if any(file.startswith("conf/experiment/") for file, _ in read):
+        read.add(("conf/scale/smoke.yaml", "more"))  # loupe.config joins the experiments' `more` to what they list
     whole = {file for file, _ in watched if not file.startswith(("conf/scale/", "conf/data/"))}
     missing = {(file, key) for file, key in read - watched if file not in whole}
     assert missing == set()

@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
+from scipy.stats import t
 
 from loupe.errors import LoupeError
 from loupe.evaluation.effects import SCORE_METRICS, effect_of
 from loupe.evaluation.metrics import CONFUSION_METRICS, guessing_score
-from loupe.evaluation.statistics import RESAMPLES, bootstrap_interval, detectable_effect, holm, permutation_p, verdict
+from loupe.evaluation.statistics import ALPHA, RESAMPLES, Interval, bootstrap_interval, detectable_effect, holm, permutation_p, verdict
 
 PAPERS = ("emotic-mae", "micron-bert")
 LOCALISATION_METRICS = ("pointing_game", "energy_inside", "rank_correlation")
 METRICS = (*CONFUSION_METRICS, *SCORE_METRICS, *LOCALISATION_METRICS)
+RULES = ("better", "not-worse")
 NOT_RUN = "not run at this scale"
 NOTE = "on generated faces"
 SCORED_SPLITS = ("test", "loso")
@@ -39,7 +41,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim and the comparison that decides it: metric(a) - metric(b) > 0.
+    """A claim and the comparison that decides it: metric(a) - metric(b) > 0 (rule `better`), or > -sesoi (rule `not-worse`: a comes close to b).
 
     Several cells in `b` mean the best of them, by their own score on the same test subjects: the choice favours the rival. A claim without cells is on
     record but not yet run. sesoi: smallest effect of interest. scales: where its cells are part of the study.
@@ -56,6 +58,12 @@ class Claim:
     scales: tuple[str, ...] = ()
     a: Cell | None = None
     b: tuple[Cell, ...] = ()
+    rule: str = "better"
+
+    @property
+    def bound(self) -> float:
+        """What the interval is held against: the smallest effect of interest, for `not-worse` the largest loss that does not matter."""
+        return self.sesoi if self.rule == "better" else -self.sesoi
 
     @property
     def cells(self) -> str:
@@ -105,6 +113,8 @@ def _claim(entry: Mapping, classes: Mapping[str, int], path: Path) -> Claim:
         raise LoupeError(f"{where}: paper {claim.paper!r} is unknown; use {' or '.join(PAPERS)}.")
     if claim.metric not in METRICS:
         raise LoupeError(f"{where}: metric {claim.metric!r} is unknown; use one of {', '.join(METRICS)}.")
+    if claim.rule not in RULES:
+        raise LoupeError(f"{where}: rule {claim.rule!r} is unknown; use {' or '.join(RULES)}.")
     if (claim.a is None) != (not claim.b):
         raise LoupeError(f"{where}: give both a and b, or neither (on record, not run).")
     if claim.a is not None and claim.task not in classes:
@@ -156,7 +166,7 @@ def decide(
     rival_cell, rival_frame = claim.b[best], frames[1 + best]
     effect = effect_of(frames[0], rival_frame, claim.metric, classes, names=(str(claim.a), str(rival_cell)))
     interval = bootstrap_interval(effect, rng, resamples=resamples)
-    p = permutation_p(effect, rng, resamples=resamples)
+    p = permutation_p(effect, rng, resamples=resamples) if claim.rule == "better" else margin_p(interval, claim.sesoi, len(effect.subjects))
     seeds = [int(frame["seed"].nunique()) for frame in (frames[0], rival_frame)]
     row |= {
         "value_a": float(effect_of(frames[0], None, claim.metric, classes, names=(str(claim.a), "")).resampled(everyone)[0]),
@@ -175,17 +185,40 @@ def decide(
         "n_seeds_b": seeds[1],
         "n_pretrainings": _pretrainings((claim.a, rival_cell), pretrainings or {}),
         "detectable": detectable_effect(interval.error),
-        "verdict": verdict(interval.value, interval.low, interval.high, p, claim.sesoi),
+        "verdict": verdict_of(claim, interval.value, interval.low, interval.high, p),
         "cells": f"{claim.a} - {rival_cell}" if len(claim.b) == 1 else f"{claim.a} - {rival_cell} (best of {len(claim.b)})",
     }
     return row
+
+
+def margin_p(interval: Interval, margin: float, n_subjects: int) -> float:
+    """p of "a is worse than b by `margin` or more", by t on the bootstrap error over subjects; doubled, so that .05 is where a 95 % interval ends.
+
+    Exchanging the arms, as `permutation_p` does, is a test of no difference and says nothing about a margin.
+    """
+    distance = interval.value + margin
+    if interval.error == 0:
+        return 0.0 if distance > 0 else 1.0
+    return float(min(1.0, 2 * t.sf(distance / interval.error, n_subjects - 1)))
+
+
+def verdict_of(claim: Claim, effect: float, low: float, high: float, p_adjusted: float) -> str:
+    """Protocol 4 for `better`. `not-worse` is the test of non-inferiority with sesoi as margin: "supported" where the interval lies above -sesoi and
+    the adjusted p of that margin is below .05, "not supported" where it lies below -sesoi, else "inconclusive".
+    """
+    if claim.rule == "better":
+        return verdict(effect, low, high, p_adjusted, claim.sesoi)
+    if low > claim.bound and p_adjusted < ALPHA:
+        return "supported"
+    return "not supported" if high < claim.bound else "inconclusive"
 
 
 def _blank(claim: Claim) -> dict:
     numbers = dict.fromkeys(("value_a", "value_b", "guess", "effect", "low", "high"), np.nan)
     counts = dict.fromkeys(("n_subjects", "n_samples", "n_seeds", "n_seeds_a", "n_seeds_b", "n_pretrainings"), pd.NA)
     facts = {"id": claim.id, "paper": claim.paper, "sentence": claim.sentence, "source": claim.source, "task": claim.task, "metric": claim.metric}
-    marks = {"detectable": np.nan, "sesoi": claim.sesoi, "verdict": NOT_RUN, "note": NOTE, "cells": claim.cells}
+    note = NOTE if claim.rule == "better" else f"{NOTE}; not worse: held against a loss of {claim.sesoi:g}"
+    marks = {"detectable": np.nan, "sesoi": claim.bound, "verdict": NOT_RUN, "note": note, "cells": claim.cells}
     licensed = {"paper_number": claim.paper_number, "licensed": "not run", "scales": " ".join(claim.scales)}
     return facts | numbers | {"interval": "", "p": np.nan, "p_holm": np.nan} | counts | marks | licensed
 
@@ -208,6 +241,7 @@ def claims_table(
 ) -> pd.DataFrame:
     """Every claim of the book, one row, in its order; Holm's family is the claims of one paper that were run.
 
+    Column `sesoi` is what the interval is held against: the claim's smallest effect of interest, negative under rule `not-worse`.
     Where neither arm exceeds guessing (column `guess`) by the smallest effect of interest, the verdict is "inconclusive" and the note says why.
 
     Each claim draws from its own generator, seeded by `seed` and its id: adding a claim moves no other's interval. Numbers are rounded to six
@@ -222,11 +256,11 @@ def claims_table(
     for _, family in table[table["p"].notna()].groupby("paper"):
         table.loc[family.index, "p_holm"] = holm(family["p"])
     for index in table.index[table["p"].notna()]:
-        row = table.loc[index]
-        table.loc[index, "verdict"] = verdict(row["effect"], row["low"], row["high"], row["p_holm"], row["sesoi"])
-        if max(row["value_a"], row["value_b"]) < row["guess"] + row["sesoi"]:
+        row, claim = table.loc[index], book.claims[index]
+        table.loc[index, "verdict"] = verdict_of(claim, row["effect"], row["low"], row["high"], row["p_holm"])
+        if max(row["value_a"], row["value_b"]) < row["guess"] + claim.sesoi:
             # Two arms that have learnt next to nothing differ by next to nothing: a small interval around 0 then speaks of the floor, not of the methods.
-            table.loc[index, ["verdict", "note"]] = "inconclusive", f"{NOTE}; both arms within {row['sesoi']:g} of guessing ({row['guess']:.3f}), a floor that decides nothing"
+            table.loc[index, ["verdict", "note"]] = "inconclusive", f"{row['note']}; both arms within {claim.sesoi:g} of guessing ({row['guess']:.3f}), a floor that decides nothing"
     counts = [column for column in table.columns if column.startswith("n_")]
     numbers = table.select_dtypes("float").columns.difference(counts)
     return table.assign(**{column: table[column].round(6) for column in numbers}).astype(dict.fromkeys(counts, "Int64"))

@@ -323,7 +323,8 @@ def _low_label(results: Results) -> Drawing:
     classes = len(results.store("labelled").class_names)
     levels = ("au-oracle", "majority")
     resamples = results.config.scale.statistics.resamples
-    points = low_label_points(tested[~tested["arm"].isin(levels)], classes, np.random.default_rng(0), resamples=resamples)
+    curves = tested[~tested["arm"].isin(levels) & ~tested["arm"].str.endswith("-people")]
+    points = low_label_points(curves, classes, np.random.default_rng(0), resamples=resamples)
     level = {name: macro_f1(part["label"], part["pred"], classes) for name, part in tested.groupby("arm") if name in levels}
     return low_label_curves(points, floor=level["majority"], ceiling=level.get("au-oracle"), caption=results.caption)
 

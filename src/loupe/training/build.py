@@ -55,16 +55,18 @@ def build_classifier(config: Config, arm: Arm, classes: int, seed: int, encoder_
         fusion_depth=settings.fusion_depth,
         share_low=settings.share_low,
         attention=arm.attention,
-        self_attention=settings.self_attention,
-        local_attention=settings.local_attention,
-        importance=settings.importance,
+        self_attention=settings.self_attention if arm.self_attention is None else arm.self_attention,
+        local_attention=settings.local_attention if arm.local_attention is None else arm.local_attention,
+        importance=settings.importance if arm.importance is None else arm.importance,
         skip=settings.skip,
         depth_matched=arm.depth_matched,
     )
 
 
-def build_micron_bert(config: Config, seed: int, dma: str | None = None, poi: bool | None = None) -> MicronBert:
-    """Micron-BERT of the active scale; `dma` and `poi` override the settings for ablations."""
+def build_micron_bert(
+    config: Config, seed: int, dma: str | None = None, poi: bool | None = None, corruption: str = "swap", poi_topk: float | None = None
+) -> MicronBert:
+    """Micron-BERT of the active scale; `dma` and `poi` override the settings for ablations. poi_topk: the share of the patches that it keeps."""
     torch.manual_seed(seed)
     settings, schedule = config.micron_bert, config.scale.micron
     heads = schedule.heads or config.scale.encoder.heads
@@ -81,8 +83,10 @@ def build_micron_bert(config: Config, seed: int, dma: str | None = None, poi: bo
         decoder_heads=heads,
         swap_ratio=settings.swap_ratio,
         swap_block=settings.swap_block,
+        corruption=corruption,
         dma=dma or settings.dma,
         poi=settings.poi if poi is None else poi,
+        poi_topk=None if poi_topk is None else max(1, round(poi_topk * encoder.grid[0] * encoder.grid[1])),
         agreement=settings.agreement,
         beta=settings.beta,
         scale=settings.scale,

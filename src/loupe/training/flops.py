@@ -56,6 +56,16 @@ def _count(model: nn.Module, loss_of: Callable[..., dict[str, Tensor]], inputs: 
     return int(counter.get_total_flops())
 
 
+@torch.no_grad()
+def forward_flops(run: Callable[..., Tensor], *inputs: Tensor) -> int:
+    """Operations of `run(*inputs)`, forward alone, counted while it runs."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        run(*inputs)
+    return int(counter.get_total_flops())
+
+
 @lru_cache(maxsize=4)
 def matmul_rate(device: torch.device, precision: str) -> tuple[float, str]:
     """Operations a second that the device reaches in matrix products, and where the figure is from: a data sheet, or a measurement just now."""

@@ -16,6 +16,7 @@ from loupe.errors import LoupeError
 from loupe.models.agreement import dino_schedules
 from loupe.models.micron_bert import MicronBert, swap_blocks
 from loupe.models.patches import patchify
+from loupe.settings import MicronArm
 from loupe.training.build import build_micron_bert
 from loupe.training.checkpoint import save_weights
 from loupe.training.device import resolve_device
@@ -62,12 +63,12 @@ def frame_pairs(manifest: pd.DataFrame) -> FramePairs:
 
 
 def pretrain(
-    config: Config, clips: Store, seed: int, checkpoints: Path, dma: str | None = None, poi: bool | None = None
+    config: Config, clips: Store, seed: int, checkpoints: Path, dma: str | None = None, poi: bool | None = None, corruption: str = "swap"
 ) -> tuple[MicronBert, list[dict[str, float]]]:
     """Pre-train Micron-BERT on unlabelled clip frames; returns (model, history). The two frames of a pair share flip and shift."""
     schedule, settings = config.scale.micron, config.micron_bert
     device = resolve_device(config.scale.device)
-    model = build_micron_bert(config, seed, dma, poi)
+    model = build_micron_bert(config, seed, dma, poi, corruption)
     pairs = frame_pairs(clips.manifest)
     pixels = torch.from_numpy(np.array(clips.images)).to(device)
     side = model.encoder.grid[0]
@@ -100,9 +101,9 @@ def pretrain(
     return model.eval(), history
 
 
-def pretrain_variant(path: Path, config: Config, clips: Path, seed: int, checkpoints: Path, dma: str, poi: bool) -> None:
+def pretrain_variant(path: Path, config: Config, clips: Path, seed: int, checkpoints: Path, arm: MicronArm) -> None:
     """Job: pre-train with one part exchanged and write the weights to `path`."""
-    model, _ = pretrain(config, read_store(clips), seed, checkpoints, dma, poi)
+    model, _ = pretrain(config, read_store(clips), seed, checkpoints, arm.dma, arm.poi, arm.corruption)
     save_weights(path, model)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,9 +34,11 @@ class Labelled:
     views: dict[str, np.ndarray]
 
 
-def with_views(folder: Path, config: Config, arms: list[Arm]) -> Labelled:
+def with_views(folder: Path, config: Config, arms: list[Arm], made: Path | None = None) -> Labelled:
     """Read the store in `folder` and make each view that `arms` need, once, with the study's seed (a detector's jitter does not depend on the
     run's seed). Raises LoupeError where a view needs what is not there.
+
+    made: folder in which views are kept for the next call (a warp costs about 10 ms a face). It must belong to one store and one set of settings.
 
     Landmarks are taken from `landmarks.npy` beside the store, which holds what a detector found; the manifest's own column is the truth of
     generated faces, which a view may not see. The second camera's pictures are the neighbouring store `camera`.
@@ -53,9 +56,23 @@ def with_views(folder: Path, config: Config, arms: list[Arm]) -> Labelled:
     )
     views = {}
     for name in sorted(names):
+        kept = None if made is None else made / f"{name}.npy"
+        if kept is not None and kept.exists():
+            views[name] = np.load(kept, allow_pickle=False)
+            continue
         generator = np.random.default_rng([config.data.seed, 77])
         views[name] = make_view(name, faces, jitter=config.view.jitter, nose=config.view.nose, generator=generator)
+        if kept is not None:
+            _keep(kept, views[name])
     return Labelled(Store(images, store.manifest), views)
+
+
+def _keep(path: Path, view: np.ndarray) -> None:
+    """Write atomically: processes that make the same view write the same bytes, and none reads half of them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.npy")
+    np.save(temporary, view)
+    os.replace(temporary, path)
 
 
 def _detected_landmarks(path: Path) -> np.ndarray | None:
@@ -154,11 +171,13 @@ def cell_jobs(
 ) -> list[Job]:
     """One job an arm and seed: fine-tune on the training rows `rows` of the store `labelled`, predict the rows `scored`."""
     jobs = []
-    for seed in config.scale.seeds:
-        for arm in arms:
+    made = bench.folder / "views"
+    for arm in arms:  # arm by arm: a process keeps the views of one
+        for seed in config.scale.seeds:
             name = f"{arm.name}-{fraction}-{seed}"
             path = bench.cell_path(name)
-            jobs.append(Job(path, run_cell, (path, config, arm, fraction, seed, labelled, rows, scored, encoder_weights, bench.checkpoint(name))))
+            checkpoints = bench.checkpoint(name)
+            jobs.append(Job(path, run_cell, (path, config, arm, fraction, seed, labelled, rows, scored, encoder_weights, checkpoints, made)))
     return jobs
 
 
@@ -173,21 +192,22 @@ def run_cell(
     scored: np.ndarray,
     encoder_weights: Path,
     checkpoints: Path,
+    made: Path,
 ) -> None:
     """One cell of a grid: fine-tune on `rows`, predict `scored` (validation and test people), write the predictions to `path`."""
-    data = _labelled(labelled, config, arm)
+    data = _labelled(labelled, config, arm, made)
     model, _ = finetune(config, arm, data, rows, seed, encoder_weights, checkpoints)
     probabilities = predict(model, config, arm, data, scored)
     write_parquet(prediction_table("stills", arm.name, fraction, seed, data.store.manifest.iloc[scored], probabilities), path)
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
-def _labelled(folder: Path, config: Config, arm: Arm) -> Labelled:
+def _labelled(folder: Path, config: Config, arm: Arm, made: Path) -> Labelled:
     """The store with this arm's view, kept in memory between the cells of one worker process."""
     key = (folder, "" if arm.variant == "single" else view_name(arm, config))
     if key not in _loaded:
         _loaded.clear()
-        _loaded[key] = with_views(folder, config, [arm])
+        _loaded[key] = with_views(folder, config, [arm], made)
     return _loaded[key]
 
 
