@@ -84,9 +84,10 @@ def prepare_copy(home: Path, options: argparse.Namespace, settings: dict) -> Non
         cache = subprocess.run(["dvc", "cache", "dir"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
         local += f"[cache]\n    dir = {cache}\n"
     write_if_changed(home / ".dvc" / "config.local", local)
-    if (ROOT / "data" / "raw").exists() and not (home / "data" / "raw").exists():
-        (home / "data").mkdir(exist_ok=True)
-        (home / "data" / "raw").symlink_to(ROOT / "data" / "raw")
+    for name in ("raw", "imported"):
+        if (ROOT / "data" / name).exists() and not (home / "data" / name).exists():
+            (home / "data").mkdir(exist_ok=True)
+            (home / "data" / name).symlink_to(ROOT / "data" / name)
 
 
 def allow_without_git(root: Path) -> None:
