@@ -133,7 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
         except OSError as failure:
             print(f"{options.output} cannot be written ({failure}): mend that and start again. {KEPT}", file=sys.stderr)
             return 1
-        normalise(options.output)
+        normalise(options.output, options.source.parent)
     return 0
 
 
@@ -262,15 +262,18 @@ def told(failure: PapermillExecutionError, options: argparse.Namespace) -> str:
     return f"{traceback}\n{failure.ename} {where}"
 
 
-def normalise(path: Path) -> None:
-    """Strip from an executed copy whatever differs between two equal runs."""
+def normalise(path: Path, source: Path) -> None:
+    """Strip from an executed copy whatever differs between two equal runs, and let its pictures be those beside its `source` folder's scripts."""
     notebook = nbformat.read(path, as_version=4)
+    pictures = Path(os.path.relpath(source / "pictures", path.parent)).as_posix()
     notebook.metadata = nbformat.from_dict(
         {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}, "language_info": {"name": "python"}}
     )
     for index, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{index + 1:03d}"
         cell.metadata = nbformat.from_dict({"tags": cell.metadata.get("tags", [])})
+        if cell.cell_type == "markdown":
+            cell.source = cell.source.replace("](pictures/", f"]({pictures}/")
         if cell.cell_type == "code":
             cell.outputs = joined([output for output in cell.outputs if output.get("name") != "stderr"])
     partial = path.with_suffix(".partial")

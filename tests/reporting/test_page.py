@@ -197,8 +197,9 @@ def test_notebooks_become_pages_without_scripts_and_with_drawn_formulas(study):
 def test_a_drawing_beside_the_notebooks_comes_along_and_an_absent_one_keeps_its_name(tmp_path):
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "02-mae.svg").write_text("<svg/>")
-    body = _with_pictures('<img src="pictures/02-mae.svg" alt="Faces"><img src="pictures/gone.svg" alt="None">', tmp_path)
-    assert body == '<img src="data:image/svg+xml;base64,PHN2Zy8+" alt="Faces"><img src="pictures/gone.svg" alt="None">'
+    for where in ("", "../../notebooks/"):
+        body = _with_pictures(f'<img src="{where}pictures/02-mae.svg" alt="Faces"><img src="pictures/gone.svg" alt="None">', tmp_path)
+        assert body == '<img src="data:image/svg+xml;base64,PHN2Zy8+" alt="Faces"><img src="pictures/gone.svg" alt="None">'
 
 
 def test_a_formula_the_converter_does_not_know_stays_readable():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 
 import pytest
@@ -46,6 +47,15 @@ def test_kernel_sees_this_checkout_first_and_no_settings_of_the_user(toy, tmp_pa
     )
     assert toy.run("03-path").returncode == 0
     assert texts(executed(toy, "03-path")) == ["True 0\n"]
+
+
+def test_pictures_of_the_text_are_found_from_the_executed_copy(toy):
+    (toy.root / "notebooks/pictures").mkdir()
+    (toy.root / "notebooks/pictures/03.svg").write_text("<svg/>")
+    toy.notebook("03-picture", "\n# %% [markdown]\n# ![A drawing](pictures/03.svg)\n")
+    assert toy.run("03-picture").returncode == 0
+    (link,) = re.findall(r"!\[A drawing\]\((.+)\)", "".join(executed(toy, "03-picture")["cells"][-1]["source"]))
+    assert (toy.root / "reports/notebooks" / link).is_file()
 
 
 def test_error_of_ours_is_one_sentence(toy):

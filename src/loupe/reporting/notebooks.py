@@ -70,7 +70,7 @@ def render_notebooks(source: Path, target: Path, environment: Environment) -> li
 
     What stood in `target` before is removed, so that no page outlives its notebook.
 
-    Drawings that the text refers to (`pictures/x.svg` beside the notebooks' sources, `../../notebooks` from `source`) are put inside.
+    Drawings that the text refers to (`pictures/x.svg` beside the notebooks' sources, `../../notebooks/pictures/x.svg` from `source`) are put inside.
 
     Raises LoupeError for a file that is no notebook.
     """
@@ -111,7 +111,7 @@ def _with_pictures(body: str, folder: Path) -> str:
         path = folder / found.group(1)
         return f'src="{data_uri("svg+xml", path.read_bytes())}"' if path.is_file() else found.group(0)
 
-    return re.sub(r'src="(pictures/[\w-]+\.svg)"', inside, body)
+    return re.sub(r'src="(?:[./]*notebooks/)?(pictures/[\w-]+\.svg)"', inside, body)
 
 
 def _reachable(body: str) -> str:
