@@ -41,6 +41,7 @@ overrides = []
 
 # %%
 import functools
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -77,8 +78,14 @@ pretrainings |= {f"low-label/{arm.name}-people": int(arm.init == "mae") for arm 
 pretrainings |= {"low-label/hog": 0, "low-label/au-oracle": 0, "low-label/majority": 0}
 pretrainings |= {f"micron-bert/{arm}": int(arm not in ("mean-map", "difference", "flow-stabilised")) for arm in predictions["micron-bert"]["arm"].unique()}
 claims = claims_table(book, predictions, seed=cfg.data.seed, resamples=cfg.scale.statistics.resamples, pretrainings=pretrainings)
-where = "on generated faces" if cfg.data.source == "generated" else f"on {cfg.data.source} data (conf/study.yaml)"
-claims["note"] = claims["note"].str.replace("on generated faces", where, regex=False)
+# What is not generated: your folder or an imported set of expressions is what stills are scored on, an imported set of micro-expressions their clips.
+roles = json.loads((session.root / cfg.data.imported).read_text(encoding="utf-8")) if cfg.data.source == "imported" else {}
+own = {"stills"} if cfg.data.source == "folder" or "expression" in roles else set()
+own |= {"micro", "spotting"} if "micro" in roles else set()
+named = f"on {cfg.data.source} data (conf/study.yaml)"
+mine = claims["task"].isin(own)
+claims.loc[mine, "note"] = claims.loc[mine, "note"].str.replace("on generated faces", named, regex=False)
+where = f"{named}: {', '.join(sorted(own))}; all else on generated faces" if own else "on generated faces"
 claims.to_csv(session.reports / "claims.csv", index=False, lineterminator="\n")
 claims["verdict"].value_counts().rename("claims").to_frame()
 
