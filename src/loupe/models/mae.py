@@ -79,9 +79,7 @@ class MaskedAutoencoder(nn.Module):
 
     def encode(self, images: Tensor, keep: Tensor) -> Tensor:
         """The encoder sees the kept patches only: (B, 1 + K, D)."""
-        tokens = self.encoder.embed(images)
-        tokens = tokens.gather(1, keep[..., None].expand(-1, -1, tokens.shape[-1]))
-        return self.encoder.forward_tokens(tokens)
+        return self.encoder.forward_tokens(self.encoder.embed(images, keep))
 
     def decode(self, latent: Tensor, restore: Tensor) -> Tensor:
         """A learnt token stands in for each hidden patch; all return to their places; pixels (B, L, P*P*C)."""

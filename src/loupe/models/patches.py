@@ -55,8 +55,10 @@ def normalise_patches(patches: Tensor, channels: int = 1) -> tuple[Tensor, Tenso
     else:
         pixels = patches.unflatten(-1, (-1, channels))
         mean = pixels.mean(dim=-2, keepdim=True).expand_as(pixels).flatten(-2)
-    deviation = ((patches - mean).var(dim=-1, keepdim=True) + 1e-6).sqrt()
-    return (patches - mean) / deviation, mean, deviation
+    centred = patches - mean
+    variance = torch.linalg.vector_norm(centred, dim=-1, keepdim=True).square() / (patches.shape[-1] - 1)  # var() is many times slower on a CPU
+    deviation = (variance + 1e-6).sqrt()
+    return centred / deviation, mean, deviation
 
 
 def map_image(values: Tensor, grid: tuple[int, int], size: int, mode: str = "bilinear") -> Tensor:

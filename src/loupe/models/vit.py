@@ -101,12 +101,15 @@ class Encoder(nn.Module):
         with torch.no_grad():
             self.pos_embed.copy_(sincos_positions(self.width, self.grid, self.pos_embed.device))
 
-    def embed(self, images: Tensor) -> Tensor:
-        """Patch tokens with their positions (B, L, D) of images (B, C, H, W)."""
+    def embed(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Patch tokens with their positions (B, L, D) of images (B, C, H, W); only those of the patches `keep` (B, K), where given."""
         if images.shape[1:] != (self.in_chans, self.image_size, self.image_size):
             expected = (self.in_chans, self.image_size, self.image_size)
             raise LoupeError(f"The encoder takes images of {expected}, not {tuple(images.shape[1:])}; resize them or set image_size.")
-        return self.patch_embed(patchify(images, self.patch_size)) + self.pos_embed[:, 1:]
+        patches, positions = patchify(images, self.patch_size), self.pos_embed[:, 1:]
+        if keep is not None:  # before the linear map, not after it: hidden patches cost nothing
+            patches, positions = patches.gather(1, keep[..., None].expand(-1, -1, patches.shape[-1])), positions[0][keep]
+        return self.patch_embed(patches) + positions
 
     def class_tokens(self, batch: int) -> Tensor:
         """The class token with its position, once a sample (B, 1, D)."""
