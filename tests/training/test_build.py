@@ -1,0 +1,26 @@
+"""An arm's switches reach the model that is built of it; what it leaves open is as the settings say."""
+
+from pathlib import Path
+
+from loupe.config import Arm, load
+from loupe.training.build import build_classifier, build_micron_bert
+
+CONFIG = load(["scale=smoke"], Path(__file__).resolve().parents[2])
+
+
+def parts(**switches):
+    (layer,) = build_classifier(CONFIG, Arm("x", "concat", init="scratch", **switches), 8, 0, Path("none")).fusion
+    return [part is not None for part in (layer.self_attention, layer.local_attention, layer.importance)]
+
+
+def test_each_switch_of_an_arm_takes_out_its_own_part():
+    assert parts() == [True, True, True]
+    assert parts(self_attention=False) == [False, True, True]
+    assert parts(local_attention=False) == [True, False, True]
+    assert parts(importance=False) == [True, True, False]
+
+
+def test_micron_bert_masks_and_keeps_the_share_of_patches_it_is_asked_for():
+    assert build_micron_bert(CONFIG, 0).mask_token is None and build_micron_bert(CONFIG, 0, corruption="mask").mask_token is not None
+    patches = (CONFIG.scale.image.size // CONFIG.scale.image.patch) ** 2
+    assert build_micron_bert(CONFIG, 0, poi_topk=0.5).attention.poi_topk == patches // 2
