@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from lookalikes import drawing, micro, stills
 
@@ -324,7 +324,8 @@ def test_picture_bytes(form, harm, tmp_path):
 
 
 @given(harm=HARM)
-@settings(FAST, max_examples=DRAWN or 8)  # each is read by a process of its own: some damage crashes SciPy's reader
+@example(harm=("hole", (377, 8)))  # SciPy 1.17's reader does not raise here: it dies
+@settings(FAST, max_examples=DRAWN or 3)  # each is read by a process of its own
 def test_matlab_bytes(harm, tmp_path):
     path = tmp_path / "imdb_crop" / "imdb.mat"
     if not (tmp_path / "clean.mat").exists():
@@ -379,7 +380,7 @@ def downloads(tmp_path_factory):
 
 
 @given(name=st.sampled_from([*DOWNLOADS]), which=st.integers(0, 10**6), harm=st.one_of(HARM, st.just(("lost", None))), skip=st.booleans())
-@FAST
+@settings(FAST, max_examples=DRAWN or 12)
 def test_a_download_with_one_file_harmed_or_lost(name, which, harm, skip, downloads, tmp_path):
     raw, out = tmp_path / "raw", tmp_path / "out"
     for folder in (raw, out):

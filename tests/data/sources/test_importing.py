@@ -15,6 +15,7 @@ from loupe.data.imagehash import across_splits, picture_hash
 from loupe.data.importing import import_set
 from loupe.data.manifest import read_manifest
 from loupe.data.sources.registry import SOURCES
+from loupe.data.store import read_store
 from loupe.errors import LoupeError
 
 
@@ -110,6 +111,37 @@ def test_check_notices_a_changed_picture_a_lost_row_and_a_lost_file(smic):
     (smic / "out" / "import.json").write_text("{")
     with pytest.raises(LoupeError, match="is damaged"):
         check_set(smic / "out", workers=1)
+
+
+def test_a_continued_import_keeps_its_pieces_unless_the_squares_are_gone(tmp_path, monkeypatch):
+    stills.rafdb(tmp_path / "raw")
+    monkeypatch.setattr(examining, "PIECE", 8)
+    import_set("rafdb", tmp_path / "raw", tmp_path / "whole", size=16, workers=1, partial=True)
+    picture = tmp_path / "raw/basic/Image/aligned/train_00014_aligned.jpg"
+    original = picture.read_bytes()
+    for lost in (False, True):
+        picture.write_bytes(original[:99])
+        with pytest.raises(LoupeError, match="train_00014"):
+            import_set("rafdb", tmp_path / "raw", tmp_path / "out", size=16, workers=1, partial=True)
+        kept = sorted((tmp_path / "out" / "partial").glob("0*.parquet"))
+        assert len(kept) == 2  # of three pieces, one of which holds the damaged picture
+        if lost:
+            (tmp_path / "out" / "partial" / "pixels.npy").unlink()
+        picture.write_bytes(original)
+        import_set("rafdb", tmp_path / "raw", tmp_path / "out", size=16, workers=1, partial=True)
+        assert (tmp_path / "out" / "images.npy").read_bytes() == (tmp_path / "whole" / "images.npy").read_bytes()
+        assert not (tmp_path / "out" / "partial").exists()
+
+
+def test_squares_of_dropped_pictures_are_left_out(tmp_path):
+    stills.rafdb(tmp_path / "raw")
+    import_set("rafdb", tmp_path / "raw", tmp_path / "whole", size=16, workers=1, partial=True)
+    (tmp_path / "raw/basic/Image/aligned/train_00003_aligned.jpg").write_bytes(b"no picture")
+    import_set("rafdb", tmp_path / "raw", tmp_path / "out", size=16, workers=1, partial=True, skip_damaged=True)
+    whole, part = read_store(tmp_path / "whole"), read_store(tmp_path / "out")
+    rows = [row for row, path in enumerate(whole.manifest["path"]) if "train_00003" not in path]
+    np.testing.assert_array_equal(part.images, whole.images[rows])
+    assert part.manifest["path"].tolist() == whole.manifest["path"].iloc[rows].tolist()
 
 
 def test_a_person_in_two_splits_is_refused(tmp_path):

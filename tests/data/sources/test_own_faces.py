@@ -64,6 +64,7 @@ def test_micro_expression_clips_come_whole_with_role_and_class():
     rows = [f"{clip}{frame}.jpg,{who},{label},{clip},{frame},4,{apex},7" for clip, who, label, apex in
             [("a", "x", "positive", 5), ("b", "y", "others", ""), ("c", "y", "none", ""), ("d", "z", "surprise", 6)]
             for frame in range(3, 9) if (clip, frame) != ("d", 4)]  # fmt: skip
+    rows += ["twice.jpg,z,surprise,d,5,4,6,7", "again.jpg,x,positive,a,5,4,5,7"]  # doubled frames are listed, in dropped clips too
     dropped = Dropped()
     table = parse(cells("path,subject,label,clip,frame,onset,apex,offset", *rows), "faces.csv", dropped)
     assert len(table) == 3 * 4 and len(table) + len(dropped.rows) == len(rows)
