@@ -27,10 +27,22 @@ CPU = torch.device("cpu")
 TINY = Shape(image=16, patch=8, width=16, depth=1, heads=2, decoder_width=16, decoder_depth=1, decoder_heads=2, batch=4)
 
 
-def test_variants_take_turns_and_the_first_round_does_not_count():
+def test_variants_take_turns_and_warm_up_does_not_count():
     calls = []
-    timings = interleaved({name: lambda name=name: calls.append(name) for name in "xy"}, 3, CPU)
-    assert "".join(calls) == "xyxyxyxy" and all(len(timing.seconds) == 3 for timing in timings.values())
+    timings = interleaved({name: lambda name=name: calls.append(name) for name in "xy"}, 3, CPU, least_seconds=0)
+    assert "".join(calls) == "xxyy" + "xyxyxy" and all(len(timing.seconds) == 3 for timing in timings.values())
+
+
+def test_short_runs_are_repeated_and_count_one_each(monkeypatch):
+    clock, calls = [0.0], {"short": 0, "long": 0}
+    monkeypatch.setattr("loupe.benchmark.timing.time.perf_counter", lambda: clock[0])
+
+    def run(name: str, seconds: float) -> None:
+        calls[name] += 1
+        clock[0] += seconds
+
+    timings = interleaved({"short": lambda: run("short", 0.25), "long": lambda: run("long", 3.0)}, 2, CPU, warm_up=1, least_seconds=1.0)
+    assert calls == {"short": 1 + 2 * 4, "long": 1 + 2} and timings["short"].seconds == (0.25, 0.25) and timings["long"].median == 3.0
 
 
 def test_the_ratio_is_against_the_fastest_rival():
@@ -38,6 +50,13 @@ def test_the_ratio_is_against_the_fastest_rival():
     lines = {line["variant"]: line for line in compared("a", "x", timings, {"gone": "not installed"}, 12)}
     assert lines["loupe"]["value"] == 6 and lines["loupe"]["best"] == 12 and lines["gone"]["value"] is None
     assert lines["loupe / fastest other"]["value"] == 1.5 and lines["loupe / fastest other"]["best"] == 1.5
+
+
+def test_compiled_variants_are_compared_with_peers_as_they_are_and_compiled():
+    seconds = {"loupe": 2.0, "loupe compiled": 1.0, "peer": 4.0, "peer compiled": 3.0}
+    lines = {line["variant"]: line["value"] for line in compared("a", "x", {name: Timing((t,)) for name, t in seconds.items()}, {}, 1)}
+    assert lines["loupe / fastest other"] == 2 and lines["loupe compiled / fastest other"] == 4
+    assert lines["loupe compiled / fastest other compiled"] == 3
 
 
 def test_a_peer_that_is_not_installed_is_a_line(monkeypatch):
