@@ -19,8 +19,9 @@
 # * **MAE**: the single view, started from notebook 02;
 # * **MAE + fusion**: the dual view of notebook 03.
 #
-# Shares are nested (2 % lies inside 10 %) and stratified by class, at least one a class. The number of steps follows from the label budget and is the same
-# for all networks. The cells at the share of notebook 03 were trained there and are read, not trained twice.
+# Shares are nested (2 % lies inside 10 %) and stratified by class, at least one a class. The number of steps follows from the label budget. A network from
+# scratch starts further away and gets more of them (`scratch_times` in `conf/scale`): at equal steps it is a straw man, not a rival. The cells at the share of
+# notebook 03 were trained there and are read, not trained twice.
 #
 # With the labelled rows of class $c$ in one fixed random order $\pi_c$, the share $f$ takes its head, so that smaller shares lie inside larger ones:
 # $T_f = \bigcup_c \{\pi_c(1), \dots, \pi_c(\max(1, \lceil f n_c \rfloor))\}$.
@@ -165,7 +166,7 @@ session.finish()
 #
 # 1. Add 0.05 to `fractions` in `conf/experiment/low_label.yaml`. Which cells run again?
 # 2. Draw 10 % of the *people* with all their labels (`subject_subset`) instead of 10 % of the labels. Which is worth more?
-# 3. Why is the same number of steps fairer than the same number of epochs?
+# 3. Why are steps given by the label budget fairer than the same number of epochs for every share?
 # 4. Which curve would you expect to gain most from twice as many people with the same number of labels?
 #
 # <details><summary>Solutions</summary>

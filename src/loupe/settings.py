@@ -56,6 +56,7 @@ class FinetuneSchedule:
     max_steps: int
     lr_mae: float
     lr_scratch: float
+    scratch_times: int  # as many steps for a network from scratch, which starts further away
     checkpoint_seconds: float
 
 
@@ -174,6 +175,7 @@ class MicronBertSettings:
     weight_decay: float
     clip: float
     crop_scale: float
+    shift: int
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def pretrain(
     pairs = frame_pairs(clips.manifest)
     pixels = torch.from_numpy(np.array(clips.images)).to(device)
     side = model.encoder.grid[0]
-    shift = round(4 * config.scale.image.size / 64)
+    shift = round(settings.shift * config.scale.image.size / 64)
 
     def inputs_of(chosen, generator):
         first, second = pairs.draw(chosen, generator)
