@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from loupe.benchmark.folds import problem, sequential_heads
 from loupe.benchmark.inputs import as_jpegs, as_store_and_shards, customary, mapped, pictures, resident, sharded
 from loupe.benchmark.mae_models import Shape, build_all, training_step
+from loupe.benchmark.people import plan_of
 from loupe.benchmark.quality import Curve, curve, paper_recipe
 from loupe.benchmark.rows import compared
 from loupe.benchmark.timing import Timing, interleaved
@@ -91,13 +92,14 @@ def test_every_input_path_gives_batches_of_the_same_pixels(tmp_path):
 
 def test_time_to_quality_counts_training_only_and_finds_the_first_crossing(tmp_path):
     assert Curve((1.0, 2.0, 3.0), (0.2, 0.5, 0.4)).reaches(0.4) == 2.0 and Curve((1.0,), (0.1,)).reaches(0.4) is None
+    assert Curve((1.0, 2.0, 3.0, 4.0), (0.5, 0.2, 0.4, 0.5)).reaches(0.4) == 3.0  # one lucky probe does not count
     config = load(["scale=smoke", "scale.image.size=16", "scale.encoder.width=48", "scale.mae.epochs=2", "scale.mae.batch=8"], ROOT)
     path, _ = as_store_and_shards(pictures(32, 16), tmp_path)
     store = read_store(path.parent)
     table = store.manifest.assign(split=["train"] * 24 + ["val"] * 8, label=np.arange(32) % 2, subject=["a"] * 24 + ["b"] * 8)
     table = table.assign(label_name=[("x", "y")[i % 2] for i in range(32)])
     found = curve(paper_recipe(config), np.asarray(store.images), type(store)(store.images, table), 0, tmp_path / "c", 4)
-    assert len(found.scores) >= 4 and list(found.seconds) == sorted(found.seconds) and all(0 <= score <= 1 for score in found.scores)
+    assert len(found.scores) >= 5 and found.seconds[0] == 0 and list(found.seconds) == sorted(found.seconds) and all(0 <= score <= 1 for score in found.scores)
 
 
 def test_unknown_rows_are_refused():
@@ -105,3 +107,12 @@ def test_unknown_rows_are_refused():
     assert isinstance(said.exception, LoupeError) and "--rows has z" in str(said.exception)
     with pytest.raises(LoupeError, match="at least 1"):
         raise CliRunner().invoke(app, ["bench", "-n", "0"]).exception
+
+
+def test_row_f_uses_people_of_no_study():
+    config = load(["scale=smoke"], ROOT)
+    plan = plan_of(config)
+    plan.check()
+    assert plan.seed != config.data.seed and plan.test_subjects == 0 and min(plan.pretrain_subjects, plan.train_subjects, plan.val_subjects) > 0
+    with pytest.raises(LoupeError, match="choose another"):
+        plan_of(load(["scale=smoke", f"data.seed={plan.seed}"], ROOT))

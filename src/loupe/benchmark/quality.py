@@ -24,14 +24,21 @@ from loupe.training.schedules import pretraining_lr
 
 @dataclass(frozen=True)
 class Curve:
-    """Probe scores (macro-F1 on validation people) and the seconds of training, probes not counted, at which they were reached."""
+    """Probe scores (macro-F1 on validation people) and the seconds of training, probes not counted, at which they were reached.
+
+    The first is the untrained model's, at 0 seconds.
+    """
 
     seconds: tuple[float, ...]
     scores: tuple[float, ...]
 
     def reaches(self, score: float) -> float | None:
-        """Seconds to `score`, None if never."""
-        return next((second for second, found in zip(self.seconds, self.scores, strict=True) if found >= score), None)
+        """Seconds to the first probe that is as good as `score` and is followed by one that is, too, or by none; None if there is no such probe.
+
+        One good probe alone may be luck.
+        """
+        following = (*self.scores[1:], float("inf"))
+        return next((second for second, one, two in zip(self.seconds, self.scores, following, strict=True) if min(one, two) >= score), None)
 
 
 def paper_recipe(config: Config) -> Config:
@@ -66,7 +73,6 @@ def curve(config: Config, images: np.ndarray, labelled: Store, seed: int, checkp
     train, val = labelled.split("train"), labelled.split("val")
     seconds: list[float] = []
     scores: list[float] = []
-    probing, start = 0.0, time.perf_counter()
 
     def inputs_of(rows: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
         (faces,) = flip_and_shift([pixels[rows.to(device)]], shift, generator)
@@ -76,12 +82,17 @@ def curve(config: Config, images: np.ndarray, labelled: Store, seed: int, checkp
         nonlocal probing
         began = time.perf_counter()
         seconds.append(began - start - probing)
-        found = linear_probe(pooled_features(module.encoder, train.images), train.labels, pooled_features(module.encoder, val.images))
-        scores.append(float(f1_score(val.labels, found, labels=range(len(train.class_names)), average="macro", zero_division=0)))
+        scores.append(probed(module))
         probing += time.perf_counter() - began
         return scores[-1]
 
+    def probed(module: nn.Module) -> float:
+        found = linear_probe(pooled_features(module.encoder, train.images), train.labels, pooled_features(module.encoder, val.images))
+        return float(f1_score(val.labels, found, labels=range(len(train.class_names)), average="macro", zero_division=0))
+
     recipe = Recipe.of(config, settings, schedule, lr=lr, batch=batch, seed=seed)
+    untrained = probed(model.to(device).eval())
+    probing, start = 0.0, time.perf_counter()
     validation = Validation(score, max(1, len(lr) // probes))
     fit(model, inputs_of, lambda m, *x: {"loss": m(*x)["loss"]}, len(images), recipe, checkpoints, f"seed {seed}", validation=validation)
-    return Curve(tuple(seconds), tuple(scores))
+    return Curve((0.0, *seconds), (untrained, *scores))
