@@ -178,6 +178,15 @@ def test_the_answer_counts_and_lists_the_claims_and_draws_their_effects(study):
     assert again.text.index("Effects, drawn by the stage.") < again.text.index("Can it rebuild")
 
 
+def test_the_page_of_an_imported_study_does_not_call_its_faces_generated(study):
+    assert "Nobody is depicted" in _read(build_page(study)).text
+    settings = study / "conf" / "study.yaml"
+    settings.write_text(settings.read_text().replace("data: generated", "data: imported"))
+    text = _read(build_page(study)).text
+    assert "Nobody is depicted" not in text and "Generated faces only" not in text and "were not run; the papers" not in text
+    assert "may show real people" in text and "put to the test on imported data sets" in text
+
+
 def test_notebooks_become_pages_without_scripts_and_with_drawn_formulas(study):
     (study / "reports" / "notebooks-html").mkdir()
     (study / "reports" / "notebooks-html" / "09-gone.html").write_text("stale")
