@@ -161,6 +161,8 @@ def _claim(row: dict[str, Any]) -> dict[str, Any]:
     p = row["p_holm"]
     shown["p"] = "–" if pd.isna(p) else "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0")
     shown["detectable"], shown["smallest"] = _signed(row["detectable"], plain=True), _signed(row["sesoi"], plain=True)
+    notes = [] if pd.isna(row.get("note")) else str(row["note"]).split("; ")[1:]  # the first says on which faces, and stands above the table
+    shown["terms"], shown["floor"] = ([note for note in notes if ("floor" in note) == floor] for floor in (False, True))
     return shown | {"kind": kind, "mark": mark, "metric": metric_name(str(row["metric"]))}
 
 
@@ -245,6 +247,8 @@ def _table(path: Path, about: dict[str, str], source: Source, reports: Path) -> 
         problem = f"{_link(path, reports)} cannot be read ({error}): run `{source.command}` again."
         return Table(path.stem, caption, [], [], [], 0, source, files, problem)
     numeric = [tables.is_numeric(shown[column]) for column in shown.columns]
+    for column in shown.columns[numeric]:
+        shown[column] = shown[column].str.replace("-", "−")
     return Table(path.stem, caption, list(shown.columns), shown.to_numpy().tolist(), numeric, max(0, len(whole) - _ROWS), source, files)
 
 
