@@ -17,7 +17,6 @@ import torch
 from loupe.benchmark.folds import problem, sequential_heads
 from loupe.benchmark.inputs import Batches, as_jpegs, as_store_and_shards, customary, mapped, pictures, resident, sharded
 from loupe.benchmark.mae_models import Shape, build_all, training_step
-from loupe.benchmark.people import unseen_people
 from loupe.benchmark.quality import curve, paper_recipe
 from loupe.benchmark.timing import Timing, interleaved
 from loupe.config import Config
@@ -165,6 +164,8 @@ def quality_row(setting: Setting) -> list[Line]:
 
     What counts is the first of two probes in a row that are as good. Pre-training, probe and validation use three groups of generated people, none of them a study's.
     """
+    from loupe.benchmark.people import unseen_people  # brings the generator and numba, which no other row needs
+
     images, faces = unseen_people(setting.config, setting.root)
     paper_config, probes = paper_recipe(setting.config), 20
     with tempfile.TemporaryDirectory() as folder:  # what a process does once (kernels, allocator) is charged to neither
