@@ -1,8 +1,11 @@
 """The page: whole, self-contained, honest about what is missing."""
 
 import base64
+import html
 import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from loupe.reporting.images import embed
 from loupe.reporting.notebooks import _with_pictures, mathml
 from loupe.reporting.page import LIMIT, STAGES, build_page
 
+BROWSER = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
 VOID = {"meta", "link", "img", "br", "hr", "input", "col", "wbr", "source"}
 
 
@@ -305,3 +309,46 @@ def _width(uri: str) -> int:
 
     with Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))) as image:
         return image.width
+
+
+WATCH = """<!DOCTYPE html><title>watch</title>
+<iframe src="reports/index.html" width="390" height="900"></iframe>
+<iframe src="reports/index.html" width="900" height="900"></iframe>
+<iframe src="reports/index.html" width="1400" height="900"></iframe>
+<pre id="found"></pre>
+<script>
+addEventListener("load", () => {
+  const look = frame => {
+    const page = frame.contentDocument, top = page.documentElement;
+    const reached = [...page.querySelectorAll("a[href], summary, [tabindex]")].filter(item => item.tabIndex >= 0);
+    const scrolling = [...page.querySelectorAll("*")].filter(item =>
+      item.scrollWidth > item.clientWidth + 1 && ["auto", "scroll"].includes(frame.contentWindow.getComputedStyle(item).overflowX));
+    return {
+      width: frame.clientWidth,
+      sideways: top.scrollWidth > top.clientWidth,
+      broken: [...page.images].filter(item => !item.complete || !item.naturalWidth).length,
+      pictures: page.images.length,
+      fetched: frame.contentWindow.performance.getEntriesByType("resource").filter(item => !item.name.startsWith("data:")).length,
+      first: reached.length ? reached[0].className : "",
+      stuck: scrolling.filter(item => item.tabIndex < 0 && !item.querySelector("a, [tabindex]")).map(item => item.className),
+    };
+  };
+  document.getElementById("found").textContent = JSON.stringify([...document.querySelectorAll("iframe")].map(look));
+});
+</script>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+def test_in_a_browser_the_page_fits_three_widths_and_misses_nothing(study, tmp_path):
+    """From file://: nothing is fetched, no picture is broken, the page itself never scrolls sideways, what does can be reached by keyboard."""
+    build_page(study)
+    (study / "watch.html").write_text(WATCH)
+    command = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--enable-logging=stderr"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", (study / "watch.html").as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    assert "CONSOLE" not in done.stderr
+    seen = json.loads(html.unescape(re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL).group(1)))
+    assert [frame["width"] for frame in seen] == [390, 900, 1400]
+    for frame in seen:
+        assert frame["pictures"] == 3 and frame["broken"] == 0 and frame["fetched"] == 0, frame
+        assert not frame["sideways"] and frame["stuck"] == [] and frame["first"] == "skip", frame
