@@ -45,3 +45,9 @@ def test_cells_run_in_order_with_the_overrides_in_place_of_the_parameters(tmp_pa
 def test_a_stage_of_many_small_trainings_is_refused(tmp_path):
     with pytest.raises(LoupeError, match="dvc repro low-label"):
         launch("low-label", [])
+
+
+def test_fsdp_is_refused(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(LoupeError, match="--multi_gpu"):
+        launch("mae-face", [])
