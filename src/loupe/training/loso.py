@@ -74,9 +74,8 @@ def loso_heads(
     x, y = torch.tensor(features, dtype=torch.float64, device=device), torch.tensor(labels, dtype=torch.int64, device=device)
     folds = fold_of[None, :] != np.arange(len(people))[:, None]  # (F, N) True: trains in this fold
     decay = _choose_decay(x, y, folds, subjects, classes, seeds[0], steps, lr, sorted(weight_decays))
-    own_fold = torch.from_numpy(fold_of), torch.arange(len(y))
-    each = [train_heads(x, y, torch.from_numpy(folds), decay, classes, seed=seed, steps=steps, lr=lr) for seed in seeds]
-    return np.stack([probabilities.cpu()[own_fold].float().numpy() for probabilities in each])
+    probabilities = train_heads(x, y, torch.from_numpy(folds), decay, classes, seeds=seeds, steps=steps, lr=lr)
+    return probabilities[:, torch.from_numpy(fold_of), torch.arange(len(y))].float().cpu().numpy()
 
 
 def _choose_decay(
@@ -95,7 +94,7 @@ def _choose_decay(
         for i, (train, _) in enumerate(splits):
             trains[i, train] = True
         masks, decays = trains.repeat(len(grid), 1), torch.tensor(grid, dtype=torch.float64).repeat_interleave(len(splits))
-        predicted = train_heads(x, y, masks, decays, classes, seed=seed, steps=steps, lr=lr).argmax(-1).cpu().numpy()
+        predicted = train_heads(x, y, masks, decays, classes, seeds=[seed], steps=steps, lr=lr)[0].argmax(-1).cpu().numpy()
         names, scores = np.unique(labels[rows]), []
         for g in range(len(grid)):
             pooled = np.full(len(y), -1)
@@ -107,32 +106,40 @@ def _choose_decay(
     return torch.tensor(chosen, dtype=torch.float64)
 
 
-def train_heads(x: Tensor, y: Tensor, trains: Tensor, decay: Tensor, classes: int, *, seed: int, steps: int, lr: float) -> Tensor:
-    """M linear heads as one batched problem: probabilities (M, N, C) of all clips, on the device of x.
+def train_heads(
+    x: Tensor, y: Tensor, trains: Tensor, decay: Tensor, classes: int, *, seeds: Sequence[int], steps: int, lr: float
+) -> Tensor:
+    """Linear heads of S seeds and M folds as one batched problem: probabilities (S, M, N, C) of all clips, on the device of x.
 
     x (N, D) float64, y (N) int64; trains (M, N) bool: the clips a head learns from; decay (M): its AdamW weight decay. Each head standardises
     with the mean and deviation of its own clips, weighs classes by inverse frequency and takes `steps` full-batch AdamW steps; a clip outside
-    `trains` has weight 0 in its loss.
+    `trains` has weight 0 in its loss. Standardising is folded into the weights, ((x - mean) / deviation) W = x (W / deviation) - (mean /
+    deviation) W, so that all heads share one product with the clips as they are.
     """
     weight, decay = trains.to(x.device).double(), decay.to(x.device)
     mean = (weight @ x) / weight.sum(1, keepdim=True)
     variance = (weight @ x.square()) / weight.sum(1, keepdim=True) - mean.square()
-    scaled = (x[None] - mean[:, None]) / variance.clamp(min=1e-8).sqrt()[:, None]  # (M, N, D)
+    scale = variance.clamp(min=1e-8).rsqrt()
     per_class = weight @ functional.one_hot(y, classes).double()  # (M, C)
     balance = (weight.sum(1, keepdim=True) / (classes * per_class.clamp(min=1)))[:, y] * weight  # (M, N)
     balance = balance / balance.sum(1, keepdim=True)
-    initial = torch.randn(x.shape[1], classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 0.01
-    matrix = initial.to(x.device).expand(len(trains), -1, -1).clone().requires_grad_()
-    bias = torch.zeros(len(trains), 1, classes, dtype=torch.float64, device=x.device, requires_grad=True)
-    optimizer = torch.optim.AdamW([matrix, bias], lr=lr, weight_decay=0.0)
-    shrink = (1 - lr * decay)[:, None, None]  # AdamW's decoupled decay, one a head; biases are not decayed
+    target = functional.one_hot(y, classes).double()[..., None, None] * balance.T[:, None, None]  # (N, C, 1, M)
+    initial = [torch.randn(x.shape[1], classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 0.01 for seed in seeds]
+    matrix = torch.stack(initial, 2).to(x.device)[..., None].expand(-1, -1, -1, len(trains)).clone().requires_grad_()  # (D, C, S, M)
+    bias = torch.zeros(matrix.shape[1:], dtype=torch.float64, device=x.device, requires_grad=True)
+    scale, offset = scale.T[:, None, None], (mean * scale).T[:, None, None]  # (D, 1, 1, M)
+    optimizer = torch.optim.AdamW([matrix, bias], lr=lr, weight_decay=0.0, fused=True)
+    shrink = 1 - lr * decay  # AdamW's decoupled decay, one a head; biases are not decayed
+
+    def logits() -> Tensor:
+        return (x @ (scale * matrix).flatten(1)).view(len(x), *bias.shape) + (bias - (offset * matrix).sum(0))  # (N, C, S, M)
+
     for _ in range(steps):
-        logits = torch.bmm(scaled, matrix) + bias
-        loss = -(balance * logits.log_softmax(-1)[:, torch.arange(len(y)), y]).sum()
+        loss = -(target * logits().log_softmax(1)).sum()
         optimizer.zero_grad()
         loss.backward()
         with torch.no_grad():
             matrix.mul_(shrink)
         optimizer.step()
     with torch.no_grad():
-        return (torch.bmm(scaled, matrix) + bias).softmax(-1)
+        return logits().softmax(1).permute(2, 3, 0, 1)
