@@ -55,6 +55,19 @@ def test_minutes_are_measured_here_or_where_the_results_were_made_or_unknown(hom
     assert doctor.minutes_expected(home, "smoke") == "3 min on this machine"
 
 
+def test_saved_timings_hold_scratch_scales_keep_the_others_and_carry_the_note(home):
+    log(home / ".scratch" / "smoke", scale="smoke", seconds=60)
+    doctor.save_timings(home)
+    shutil.rmtree(home / ".scratch")
+    log(home)
+    log(home / ".scratch" / "gpu", scale="smoke", seconds=6000)  # not the scale that its folder names
+    doctor.save_timings(home, "beside other work")
+    shutil.rmtree(home / "data")
+    assert doctor.minutes_expected(home, "smoke").startswith("2 min on ") and "beside" not in doctor.minutes_expected(home, "smoke")
+    assert doctor.minutes_expected(home, "laptop").endswith("cores (beside other work)")
+    assert doctor.minutes_expected(home, "gpu") == "not measured"
+
+
 def test_timings_without_a_log_are_refused(home):
     with pytest.raises(LoupeError, match="make study"):
         doctor.save_timings(home)

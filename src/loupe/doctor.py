@@ -55,21 +55,40 @@ def scales(root: Path) -> list[Fit]:
     return [_fit(root, path.stem) for path in sorted((root / "conf" / "scale").glob("*.yaml"), key=lambda path: _size(root, path.stem))]
 
 
-def save_timings(root: Path) -> Path:
-    """Write `docs/timings.csv` from this checkout's log of finished stages: what the committed results took.
+def save_timings(root: Path, note: str = "") -> Path:
+    """Write `docs/timings.csv` from the logs of finished stages, of this checkout and of its `.scratch/<scale>` copies.
+
+    Scales that were not run here keep the rows they have. `note` says under which conditions, e.g. that other work ran beside.
 
     Raises LoupeError where no stage has been logged. A stage that was killed and continued counts with its last part only.
     """
-    logged = stage_log(root)
+    homes = [root, *(root / ".scratch" / path.stem for path in sorted((root / "conf" / "scale").glob("*.yaml")))]
+    logged = [entry for home in homes for entry in stage_log(home) if home == root or entry.get("scale") == home.name]
     if not logged:
         raise LoupeError("No stage has been logged here (data/logs/stages.jsonl): run `make study` first.")
     machine = f"{_cpu()}, {os.cpu_count()} cores"
+    rows = {
+        (entry["scale"], entry["stage"]): {
+            "minutes": f"{entry['seconds'] / 60:.1f}", "peak_mb": entry.get("peak_mb", ""), "device": entry.get("device", ""), "machine": machine, "note": note,
+        }
+        for entry in logged
+    }  # fmt: skip
+    here = {scale for scale, _ in rows}
+    kept = {(row["scale"], row["stage"]): row for row in _timings(root) if row["scale"] not in here}
     with (root / TIMINGS).open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["scale", "stage", "minutes", "peak_mb", "device", "machine"])
-        for entry in logged:
-            table.writerow([entry["scale"], entry["stage"], f"{entry['seconds'] / 60:.1f}", entry.get("peak_mb", ""), entry.get("device", ""), machine])
+        table = csv.DictWriter(file, ["scale", "stage", "minutes", "peak_mb", "device", "machine", "note"], lineterminator="\n", extrasaction="ignore")
+        table.writeheader()
+        table.writerows({**row, "scale": scale, "stage": stage} for (scale, stage), row in (kept | rows).items())
     return root / TIMINGS
+
+
+def _timings(root: Path) -> list[dict[str, str]]:
+    """Rows of `docs/timings.csv`; none where there is no such file, or it is damaged."""
+    try:
+        with (root / TIMINGS).open(encoding="utf-8", newline="") as file:
+            return [row for row in csv.DictReader(file) if row["scale"] and float(row["minutes"]) >= 0 and row["machine"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _python(root: Path) -> Check:
@@ -235,13 +254,9 @@ def minutes_expected(root: Path, scale: str) -> str:
         if logged:
             part = "" if len(logged) >= stages else f" for {len(logged)} of {stages} stages"
             return f"{sum(entry['seconds'] for entry in logged) / 60:.0f} min on this machine{part}"
-    try:
-        with (root / TIMINGS).open(encoding="utf-8", newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row["scale"] == scale]
-        if rows:
-            return f"{sum(float(row['minutes']) for row in rows):.0f} min on {rows[0]['machine']}"
-    except (OSError, ValueError, KeyError):
-        pass
+    if rows := [row for row in _timings(root) if row["scale"] == scale]:
+        note = f" ({rows[0]['note']})" if rows[0].get("note") else ""
+        return f"{sum(float(row['minutes']) for row in rows):.0f} min on {rows[0]['machine']}{note}"
     return "not measured"
 
 

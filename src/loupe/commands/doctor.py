@@ -10,13 +10,14 @@ from loupe.config import find_root
 def doctor(
     json: bool = typer.Option(False, "--json", help="Print the report as JSON, for a program or a bug report."),
     save_timings: bool = typer.Option(False, "--save-timings", help="Instead, write docs/timings.csv from this checkout's log of stages."),
+    note: str = typer.Option("", help="With --save-timings: under which conditions, e.g. that other work ran beside."),
 ) -> None:
     """Explain this machine: what is installed, what is missing, which scale fits and how long it takes. Exit code 1 where something must be mended."""
     from loupe import doctor as physician
 
     root = find_root()
     if save_timings:
-        print(physician.save_timings(root))
+        print(physician.save_timings(root, note))
         return
     checks, fits = physician.examine(root), physician.scales(root)
     if json:
