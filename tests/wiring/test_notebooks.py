@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import json
+import shutil
 from pathlib import Path
 
 import jupytext
 import nbformat
 import pytest
 from jupytext.config import load_jupytext_configuration_file
+
+from loupe.errors import LoupeError
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted((ROOT / "notebooks").glob("*.py"))
@@ -78,3 +81,17 @@ def test_prose_comes_before_code_and_no_installs(script):
     cells = jupytext.read(script).cells
     assert cells[0].cell_type == "markdown" and cells[0].source.startswith("# ")
     assert not any("pip install" in line for cell in cells if cell.cell_type == "code" for line in cell.source.splitlines())
+
+
+@pytest.mark.parametrize("script", [path for path in SCRIPTS if not path.stem.startswith("01-")], ids=lambda path: path.stem)
+def test_a_missing_input_is_named_with_the_command_that_makes_it(script, tmp_path, monkeypatch):
+    """In a checkout where nothing has run yet, opened as JupyterLab does: in the folder notebooks/."""
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    monkeypatch.delenv("LOUPE_BATCH", raising=False)
+    cells = [cell.source for cell in jupytext.read(script).cells if cell.cell_type == "code"]
+    stage = script.stem.split("-", 1)[1]
+    with pytest.raises(LoupeError, match=rf"^data/\S+ is missing, and stage {stage} reads it: run `dvc repro {stage}`"):
+        exec("\n".join(cells[:2]), {"__name__": "notebook"})  # the parameters, and the cell that starts

@@ -20,6 +20,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from nbclient import NotebookClient
 from processes import processes_in, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -187,6 +188,23 @@ def test_every_figure_is_redrawn_with_the_bytes_of_its_notebook(lab, tmp_path):
     for name in FIGURES:
         for path in redraw(lab.home, name, tmp_path):
             assert path.read_bytes() == (saved / path.relative_to(tmp_path)).read_bytes(), f"{name}{path.suffix}"
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "notebooks").glob("*.py")), ids=lambda path: path.stem)
+def test_a_student_runs_all_cells_and_the_experiment_to_paste_and_no_result_moves(lab, script):
+    """As JupyterLab does it: the .ipynb twin, in the folder notebooks/, with an override in its parameter cell."""
+    results = files(lab.home / "reports/tables") | files(lab.home / "data/runs")
+    notebook = nbformat.read(lab.home / f"notebooks/{script.stem}.ipynb", 4)
+    parameters = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    parameters.source = 'overrides = ["scale.more=false"]'
+    (experiment,) = re.findall(r"^```python\n(.*?)^```", notebook.cells[-1].source, re.MULTILINE | re.DOTALL)
+    notebook.cells.append(nbformat.v4.new_code_cell(experiment))
+    client = NotebookClient(notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(lab.home / "notebooks")}})
+    client.execute(env=clean_environment() | {"PYTHONPATH": str(lab.home / "src"), "JUPYTER_PREFER_ENV_PATH": "1"})
+    made = lab.home / "data/scratch/student" / script.stem.split("-", 1)[1] / "reports/tables"
+    assert any(made.rglob("*.csv"))
+    assert files(lab.home / "reports/tables") | files(lab.home / "data/runs") == results
+    assert notebook.cells[-1].outputs
 
 
 @pytest.mark.parametrize("stage", STAGES)
