@@ -39,10 +39,11 @@ def test_equal_results_give_equal_bytes_whatever_their_dates_and_the_name_of_the
     assert export(study, tmp_path / "c.zip").read_bytes() != first
 
 
-def test_everything_is_inside_and_the_sums_are_right(study, tmp_path):
+def test_everything_is_inside_and_the_sums_are_right(study, tmp_path, monkeypatch):
+    monkeypatch.setattr("loupe.reporting.export.card_text", lambda root: "# Data card\n")
     with zipfile.ZipFile(export(study, tmp_path / "a.zip")) as archive:
         inside = {name.removeprefix("loupe-results/"): archive.read(name) for name in archive.namelist()}
-    for name in ("claims.csv", "provenance.json", "README.txt", "dvc.lock", "conf/study.yaml", "tables/low-label/other.tex"):
+    for name in ("claims.csv", "provenance.json", "README.txt", "data-card.md", "dvc.lock", "conf/study.yaml", "tables/low-label/other.tex"):
         assert name in inside
     sums = dict(reversed(line.split("  ")) for line in inside.pop("SHA256SUMS").decode().splitlines())
     assert sums == {name: hashlib.sha256(content).hexdigest() for name, content in inside.items()}

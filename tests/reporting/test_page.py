@@ -182,6 +182,16 @@ def test_the_answer_counts_and_lists_the_claims_and_draws_their_effects(study):
     assert again.text.index("Effects, drawn by the stage.") < again.text.index("Can it rebuild")
 
 
+def test_the_data_card_is_folded_into_the_page_below_its_headings(study, monkeypatch):
+    assert "Data card" not in _read(build_page(study)).text  # no prepared faces here
+    card = "# Data card: generated faces\n\n| set | images |\n|---|---|\n| stills | 6 |\n\n## Known limits\n\nAdults <only>.\n"
+    monkeypatch.setattr("loupe.reporting.card.prepared_card", lambda folder: card if folder == study / "data" / "prepared" else "")
+    page = _read(build_page(study))
+    assert "Data card of the generated faces Data card: generated faces set images stills 6 Known limits Adults <only>." in page.text
+    assert all(below - above <= 1 for above, below in zip(page.headings, page.headings[1:], strict=False))
+    assert 'aria-label="Table 1 of the data card"' in (study / "reports" / "index.html").read_text(encoding="utf-8")
+
+
 def test_the_page_of_an_imported_study_does_not_call_its_faces_generated(study):
     assert "Nobody is depicted" in _read(build_page(study)).text
     settings = study / "conf" / "study.yaml"

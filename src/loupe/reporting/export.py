@@ -9,9 +9,10 @@ from pathlib import Path
 
 from loupe.errors import LoupeError
 from loupe.reporting import provenance
+from loupe.reporting.card import card_text
 
 _FOLDERS = ("reports/figures", "reports/tables", "conf")
-_FILES = ("reports/claims.csv", "dvc.yaml", "dvc.lock", "requirements.lock", "CITATION.cff", "LICENSE", "NOTICE", "docs/data-card.md")
+_FILES = ("reports/claims.csv", "dvc.yaml", "dvc.lock", "requirements.lock", "CITATION.cff", "LICENSE", "NOTICE")
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # a zip knows no earlier date, and the files' own would differ between checkouts
 
 _READ_ME = """Results of a Loupe study.
@@ -20,6 +21,7 @@ claims.csv      every claim of the two papers, its effect, interval and verdict 
 tables/         results by stage, as CSV, Markdown and LaTeX; the .json beside a table holds its caption and the command that makes it
 figures/        by stage, as PNG and, for plots, SVG and PDF; the .json beside a figure holds caption, alternative text and command
 conf/           every setting; dvc.yaml and dvc.lock: the stages, and the hashes of what they read and wrote
+data-card.md    what the faces are, how made, how balanced, what must not be claimed from them (only where faces were generated)
 provenance.json commit, versions, machine, device, seeds and minutes a stage
 SHA256SUMS      of all other files: `sha256sum -c SHA256SUMS`
 
@@ -40,6 +42,8 @@ def export(root: Path, out: Path) -> Path:
     paths += [path for folder in _FOLDERS for path in (root / folder).rglob("*") if path.is_file()]
     files = {path.relative_to(root).as_posix().removeprefix("reports/"): path.read_bytes() for path in paths}
     files["provenance.json"] = (json.dumps(provenance.collect(root), indent=1, ensure_ascii=False) + "\n").encode()
+    if card := card_text(root):
+        files["data-card.md"] = card.encode()
     files["README.txt"] = _READ_ME.encode()
     files["SHA256SUMS"] = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items())).encode()
     partial = out.with_suffix(".partial")

@@ -11,11 +11,11 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from loupe.errors import LoupeError
 from loupe.evaluation.claims import NOT_RUN
 from loupe.reporting import provenance, tables
+from loupe.reporting.card import card_html, card_text
 from loupe.reporting.drawing import render
 from loupe.reporting.effects import effect_plot
 from loupe.reporting.images import data_uri, embed
@@ -115,7 +115,7 @@ def build_page(root: Path) -> Path:
         answer_figures=answer_figures,
         drawn=None if answer_figures or claims is None else _drawn(claims["decided"]),
         data=stages.pop("data"),
-        card=_data_card(root),
+        card=None if (text := card_text(root)) is None else card_html(text),
         stages=list(stages.values()),
         pictures=pictures,
         notebooks=[{"name": item.name, "title": item.title, "href": _link(item.path, reports)} for item in notebooks],
@@ -250,26 +250,6 @@ def _table(path: Path, about: dict[str, str], source: Source, reports: Path) -> 
     for column in shown.columns[numeric]:
         shown[column] = shown[column].str.replace("-", "−")
     return Table(path.stem, caption, list(shown.columns), shown.to_numpy().tolist(), numeric, max(0, len(whole) - _ROWS), source, files)
-
-
-def _data_card(root: Path) -> Markup | None:
-    """docs/data-card.md as HTML."""
-    path = root / "docs" / "data-card.md"
-    if not path.is_file():
-        return None
-    import mistune
-
-    return Markup(mistune.create_markdown(plugins=["table"])(_deeper(path.read_text(encoding="utf-8"))))
-
-
-def _deeper(text: str) -> str:
-    """Headings two levels down: the page has its own first and second."""
-    fenced = False
-    lines = []
-    for line in text.splitlines():
-        fenced ^= line.startswith("```")
-        lines.append(f"##{line}" if line.startswith("#") and not fenced else line)
-    return "\n".join(lines)
 
 
 def _link(path: Path, reports: Path) -> str:
