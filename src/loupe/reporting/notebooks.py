@@ -115,7 +115,8 @@ def _with_pictures(body: str, folder: Path) -> str:
 
 
 def _reachable(body: str) -> str:
-    """Outputs that may scroll sideways can be reached by keyboard; every picture has an alternative text."""
+    """Outputs that may scroll sideways can be reached by keyboard; every picture has an alternative text, and no header cell is empty."""
+    body = body.replace("<th></th>", "<td></td>")  # the corner of a data frame
     numbers = itertools.count(1)
     body = re.sub(
         r'<div class="output_html ',
