@@ -16,10 +16,12 @@ sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 
 import argparse
 import ast
+import asyncio
 import contextlib
 import itertools
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -73,6 +75,9 @@ class GuardedKernelManager(AsyncKernelManager):
                 text=True,
                 start_new_session=True,
             )
+            # nbclient's own handlers shut the kernel down politely and then wait for its reply, for ever where the machine is busy.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(number, end_by_signal, number)
 
     post_start_kernel = _async_post_start_kernel
 
@@ -156,6 +161,13 @@ def environment():
         yield
     finally:
         shutil.rmtree(runtime, ignore_errors=True)
+
+
+def end_by_signal(number: int) -> None:
+    """End at once. The guard sees its pipe close and ends the kernel with its worker processes."""
+    print(f"Interrupted. {KEPT}", file=sys.stderr, flush=True)
+    shutil.rmtree(os.environ["JUPYTER_RUNTIME_DIR"], ignore_errors=True)
+    os._exit(128 + number)
 
 
 def kernel_log() -> Path:

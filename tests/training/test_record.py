@@ -98,7 +98,7 @@ def test_operations_are_those_of_the_matrix_products():
 
 
 def test_a_masked_autoencoder_counts_kept_tokens_only():
-    """Twelve hidden of sixteen: the encoder's blocks see 1 + 4 tokens. Counted by hand: products of weights, and of queries, keys, values."""
+    """Twelve hidden of sixteen: the encoder embeds 4 patches, its blocks see 1 + 4 tokens. Counted by hand: products of weights, and of queries, keys, values."""
     width, tokens, batch = 16, 5, 2
     encoder = Encoder(image_size=32, patch_size=8, width=width, depth=1, heads=2)
     model = MaskedAutoencoder(encoder, decoder_width=8, decoder_depth=1, decoder_heads=2)
@@ -106,7 +106,7 @@ def test_a_masked_autoencoder_counts_kept_tokens_only():
     def block(w, n):
         return 2 * n * w * (3 * w + w + 8 * w) + 2 * 2 * n * n * w
 
-    embed, unembed, pixels = 2 * 16 * 192 * width, 2 * tokens * width * 8, 2 * 17 * 8 * 192
+    embed, unembed, pixels = 2 * 4 * 192 * width, 2 * tokens * width * 8, 2 * 17 * 8 * 192
     forward = embed + block(width, tokens) + unembed + block(8, 17) + pixels
     counted = step_flops(model, lambda module, x, noise: {"loss": module(x, noise)["loss"]}, (torch.ones(batch, 3, 32, 32), torch.rand(batch, 16)))
     hidden_pixels = 2 * 16 * 8 * 192  # the decoder may predict the class token's row, too, or leave it out

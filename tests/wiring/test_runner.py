@@ -165,5 +165,5 @@ def test_interrupt_ends_everything(toy):
     runner = toy.start("python", "src/run_notebook.py", "notebooks/03-busy.py", "reports/notebooks/03-busy.ipynb")
     wait_for((toy.root / "data/started").exists)
     os.kill(runner.pid, signal.SIGINT)
-    assert runner.wait(timeout=180) != 0
+    assert runner.wait(timeout=180) == 128 + signal.SIGINT
     wait_for(lambda: not processes_in(toy.root))
