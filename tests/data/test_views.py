@@ -301,6 +301,16 @@ def test_with_views_hands_over_what_lies_beside_the_store(tmp_path, faces):
         with_views(tmp_path / "labelled", config, arms)
 
 
+def test_a_view_read_back_lies_in_memory_as_the_fresh_one_does(tmp_path, faces):
+    """Another order of strides is another order of sums: the last bits of predictions would hang on which process made the view."""
+    config = load(["scale=smoke"])
+    arms = [Arm("x", "concat", view=name) for name in ("parts", "highlight", "mirror", "duplicate")]
+    prepared(tmp_path / "labelled", faces, SUBJECTS, clips=SUBJECTS)
+    fresh, kept = (with_views(tmp_path / "labelled", config, arms, tmp_path / "made").views for _ in range(2))
+    for name, view in fresh.items():
+        assert view.strides == kept[name].strides and np.array_equal(view, kept[name]), name
+
+
 def test_with_views_refuses_a_camera_on_other_people(tmp_path, faces):
     config, arms = load(["scale=smoke"]), [Arm("x", "concat", view="camera")]
     prepared(tmp_path / "labelled", faces, SUBJECTS)

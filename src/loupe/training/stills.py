@@ -61,7 +61,8 @@ def with_views(folder: Path, config: Config, arms: list[Arm], made: Path | None 
             views[name] = np.load(kept, allow_pickle=False)
             continue
         generator = np.random.default_rng([config.data.seed, 77])
-        views[name] = make_view(name, faces, jitter=config.view.jitter, nose=config.view.nose, generator=generator)
+        # In C order, as it is read back: the order in memory decides the order of sums, and so the bytes.
+        views[name] = np.ascontiguousarray(make_view(name, faces, jitter=config.view.jitter, nose=config.view.nose, generator=generator))
         if kept is not None:
             _keep(kept, views[name])
     return Labelled(Store(images, store.manifest), views)
