@@ -103,8 +103,8 @@ if "lbp-top" in experiment.methods:
 if "micron-bert-topk" in experiment.methods:
     few = build_micron_bert(cfg, seed=0, poi_topk=experiment.poi_topk)
     load_weights(session.output_of("micron-bert") / "micron_bert.safetensors", few)
-    features["micron-bert-topk"] = onset_apex_features(few.to(resolve_device(cfg.scale.device)), pairs.onset, pairs.apex)
-    pair = [to_float(torch.from_numpy(frames[:1]).to(resolve_device(cfg.scale.device))) for frames in (pairs.onset, pairs.apex)]
+    features["micron-bert-topk"] = onset_apex_features(few.to(device), pairs.onset, pairs.apex)
+    pair = [to_float(torch.from_numpy(shown[:1]).to(device)) for shown in (pairs.onset, pairs.apex)]
     whole, kept = (forward_flops(network.features, *pair) for network in (model, few))
     print(f"operations for a pair of frames: {whole:,} with all patches, {kept:,} with {experiment.poi_topk:.0%} of them, {1 - kept / whole:.1%} saved")
 

@@ -44,15 +44,16 @@ except ModuleNotFoundError as error:
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = "Finished stages are kept; the same command continues."
 
-# Waits for the runner's end on a pipe that closes even under SIGKILL, then ends the kernel's process group, worker processes included.
-# "done" on the pipe means that the kernel has already been shut down.
+# Waits for the runner's end on a pipe that closes even under SIGKILL, then ends the kernel's process group, worker processes included, and
+# removes the runner's temporary folder. "done" on the pipe means that the kernel has already been shut down.
 _REAPER = """
-import os, signal, sys
+import os, shutil, signal, sys
 if sys.stdin.read() != "done":
     try:
         os.killpg(int(sys.argv[1]), signal.SIGKILL)
     except ProcessLookupError:
         pass
+    shutil.rmtree(sys.argv[2], ignore_errors=True)
 """
 
 
@@ -64,13 +65,14 @@ class GuardedKernelManager(AsyncKernelManager):
         self._reaper: subprocess.Popen | None = None
         if os.name == "posix":
             self.transport = "ipc"
+            self.ip = str(Path(os.environ["JUPYTER_RUNTIME_DIR"]) / "kernel")  # sockets of a killed run vanish with the folder, not beside the notebooks
 
     async def _async_post_start_kernel(self, **kwargs):
         await super()._async_post_start_kernel(**kwargs)
         if os.name == "posix":
             # `-S -E`: no site-packages, so that the guard stands before the first cell runs.
             self._reaper = subprocess.Popen(
-                [sys.executable, "-S", "-E", "-c", _REAPER, str(self.provisioner.pgid)],
+                [sys.executable, "-S", "-E", "-c", _REAPER, str(self.provisioner.pgid), os.environ["JUPYTER_RUNTIME_DIR"]],
                 stdin=subprocess.PIPE,
                 text=True,
                 start_new_session=True,
@@ -87,6 +89,13 @@ class GuardedKernelManager(AsyncKernelManager):
             await super()._async_launch_kernel(kernel_cmd, **{**kwargs, "stderr": log})
 
     _launch_kernel = _async_launch_kernel
+
+    async def _async_interrupt_kernel(self) -> None:
+        # Every shutdown begins with an interrupt, which can swallow the request that follows it and then costs three seconds of waiting.
+        if not self.shutting_down:
+            await super()._async_interrupt_kernel()
+
+    interrupt_kernel = _async_interrupt_kernel
 
     async def _async_cleanup_resources(self, restart: bool = False) -> None:
         await super()._async_cleanup_resources(restart)
