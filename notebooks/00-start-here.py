@@ -60,15 +60,15 @@ sheet
 # %% [markdown]
 # ## What it found
 #
-# On generated faces, by the rule of notebook 11. "Inconclusive" means that this number of people could not tell.
+# By the rule of notebook 11; the last column says on which faces. "Inconclusive" means that this number of people could not tell.
 
 # %%
 claims = pd.read_csv(session.root / "reports" / "claims.csv")
 decided = claims[claims["effect"].notna()]
 verdicts = decided.groupby("verdict").size().rename("claims").reset_index()
-tables.write(verdicts, session.tables, "verdicts", "How many claims of the two papers came out how, on generated faces.")
+tables.write(verdicts, session.tables, "verdicts", "How many claims of the two papers came out how; `claims.csv` says on which faces.")
 with pd.option_context("display.max_colwidth", None):
-    display(decided[["sentence", "effect", "low", "high", "verdict"]].round(3))  # noqa: F821
+    display(decided[["sentence", "effect", "low", "high", "verdict", "note"]].round(3))  # noqa: F821
 
 # %%
 session.finish()

@@ -47,7 +47,7 @@ from loupe.evaluation.protocols import loso_folds
 from loupe.models.baselines.frame_difference import features_frame_difference
 from loupe.models.baselines.lbp_top import features_lbp_top
 from loupe.models.baselines.linear import make_linear_svm, make_majority
-from loupe.models.baselines.optical_flow import features_flow
+from loupe.models.baselines.optical_flow import features_flow, flow_fields
 from loupe.progress import track
 from loupe.reporting import tables
 from loupe.reporting.confusion import confusion_matrix
@@ -58,6 +58,7 @@ from loupe.training.build import build_micron_bert
 from loupe.training.checkpoint import load_weights
 from loupe.training.device import resolve_device
 from loupe.training.flops import forward_flops
+from loupe.training.flow_cnn import SIDE, loso_flow_cnn
 from loupe.training.loso import loso_heads, loso_probabilities
 from loupe.training.micro import onset_apex_features
 from loupe.training.stills import prediction_table
@@ -93,13 +94,16 @@ features = {
 print({name: values.shape[1] for name, values in features.items()}, "features")
 
 # %% [markdown]
-# Where the scale says `more: true`, two more: **LBP-TOP + linear SVM** on the stored frames of a clip (of generated clips five, onset to offset, interpolated
-# in time to ten), and **micron-bert-topk**, the same weights, which keeps only the patches of most interest.
+# Where the scale says `more: true`, three more: **LBP-TOP + linear SVM** on the stored frames of a clip (of generated clips five, onset to offset, interpolated
+# in time to ten), **flow-cnn**, a shallow three-stream network on the same optical flow (STSTNet), trained anew in each fold, and **micron-bert-topk**, the same
+# weights, which keeps only the patches of most interest.
 
 # %%
 if "lbp-top" in experiment.methods:
     frames = micro.manifest.sort_values(["clip", "frame"]).groupby("clip")["sample"].apply(list)
     features["lbp-top"] = features_lbp_top(np.asarray(micro.images[frames[clip]]) for clip in track(pairs.clips, "LBP-TOP"))
+if "flow-cnn" in experiment.methods:
+    features["flow-cnn"] = flow_fields(pairs.onset, pairs.apex, SIDE).reshape(len(pairs.clips), -1)
 if "micron-bert-topk" in experiment.methods:
     few = build_micron_bert(cfg, seed=0, poi_topk=experiment.poi_topk)
     load_weights(session.output_of("micron-bert") / "micron_bert.safetensors", few)
@@ -112,7 +116,7 @@ if "micron-bert-topk" in experiment.methods:
 # ## Train and predict, fold by fold
 #
 # Scaler and classifier of a fold see that fold's training people only. Classes are weighted by inverse frequency for every method, and every method
-# has the same small search: four strengths of regularisation (the SVMs' $C$, the head's weight decay), chosen in each fold on inner validation people.
+# has the same small search: four strengths of regularisation (the SVMs' $C$, the weight decay of heads and networks), chosen in each fold on inner validation people.
 
 # %%
 makers = {"lbp-top": make_linear_svm, "flow-svm": make_linear_svm, "difference-svm": make_linear_svm, "majority": make_majority}
@@ -128,6 +132,9 @@ def run(task: str, method: str) -> pd.DataFrame:
     if method.startswith("micron-bert"):
         each = loso_heads(x, y, people, classes, seeds=cfg.scale.seeds, steps=head.steps, lr=head.lr, weight_decays=experiment.weight_decays, device=device)
         seeds = cfg.scale.seeds
+    elif method == "flow-cnn":
+        seeds, search = cfg.scale.seeds, experiment.weight_decays
+        each = loso_flow_cnn(x, y, people, classes, recipe=cfg.scale.flow_cnn, seeds=seeds, weight_decays=search, label=f"{task}, {method}", workers=cfg.scale.workers)
     else:
         grid = [1.0] if method == "majority" else experiment.svm_c
         each, seeds = [loso_probabilities(makers[method], x, y, people, classes, f"{task}, {method}", grid, workers=cfg.scale.workers)], [0]

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from loupe.errors import LoupeError
-from loupe.settings import Arm, Config, Experiments, Shares
+from loupe.settings import Arm, Config, Experiments, MoreLowLabel
 
 __all__ = ["Arm", "Config", "find_root", "load", "study_settings"]
 
@@ -26,7 +26,7 @@ _CHOICES = {
 _POSITIVE = (
     "scale.threads scale.workers scale.image.size scale.image.patch scale.encoder.width scale.encoder.depth scale.encoder.heads "
     "scale.mae.epochs scale.mae.batch scale.mae.base_lr scale.finetune.batch scale.finetune.min_steps scale.micron.epochs "
-    "scale.micron.batch scale.micron.base_lr scale.micro_head.steps scale.statistics.resamples"
+    "scale.micron.batch scale.micron.base_lr scale.micro_head.steps scale.flow_cnn.steps scale.flow_cnn.batch scale.statistics.resamples"
 ).split()
 
 
@@ -95,13 +95,18 @@ def _part_of_the_study(config: Config) -> Experiments:
             dual_view=replace(dual, arms=dual.arms + [arm for arm in dual.more if arm.view != "camera" or _has_second_camera(config)]),
             micro_expressions=replace(micro, methods=micro.methods + micro.more),
             ablations=replace(ablations, micro=ablations.micro + ablations.more),
-            low_label=replace(low, fractions=sorted(low.fractions + low.more.fractions), people=sorted(low.people + low.more.people)),
+            low_label=replace(
+                low,
+                fractions=sorted(low.fractions + low.more.fractions),
+                people=sorted(low.people + low.more.people),
+                arms=low.arms + low.more.arms,
+            ),
         )
     return Experiments(
         dual_view=replace(found.dual_view, more=[]),
         micro_expressions=replace(found.micro_expressions, more=[]),
         ablations=replace(found.ablations, more=[]),
-        low_label=replace(found.low_label, more=Shares([], [])),
+        low_label=replace(found.low_label, more=MoreLowLabel([], [], [])),
     )
 
 

@@ -81,6 +81,15 @@ class MicroHead:
 
 
 @dataclass(frozen=True)
+class FlowCnn:
+    """Training of the three-stream network on optical flow: AdamW steps of `batch` clips, learning rate `lr` falling to 0 along a cosine."""
+
+    steps: int
+    batch: int
+    lr: float
+
+
+@dataclass(frozen=True)
 class Statistics:
     resamples: int
 
@@ -101,6 +110,7 @@ class Scale:
     finetune: FinetuneSchedule
     micron: MicronSchedule
     micro_head: MicroHead
+    flow_cnn: FlowCnn
     statistics: Statistics
 
 
@@ -183,7 +193,7 @@ class Arm:
     """One way to train a still classifier. `view: default` is the study's ipsilateral view; a switch that is None is as conf/model/dual_view.yaml has it."""
 
     name: str
-    variant: str
+    variant: str  # single | mean | concat | updown | late, or small-cnn: the convolutional baseline, which has no pre-training and one view
     view: str = "default"
     init: str = "mae"  # mae | scratch
     attention: bool = True
@@ -191,6 +201,10 @@ class Arm:
     self_attention: bool | None = None
     local_attention: bool | None = None
     importance: bool | None = None
+
+    @property
+    def two_views(self) -> bool:
+        return self.variant not in ("single", "small-cnn")
 
 
 @dataclass(frozen=True)
@@ -215,7 +229,7 @@ class MicroExperiment:
     more: list[str]
     poi_topk: float  # share of the patches that method micron-bert-topk keeps
     svm_c: list[float]
-    weight_decays: list[float]  # of Micron-BERT's heads
+    weight_decays: list[float]  # of Micron-BERT's heads, and of the flow network
     flow_grid: int
 
 
@@ -228,9 +242,10 @@ class AblationExperiment:
 
 
 @dataclass(frozen=True)
-class Shares:
+class MoreLowLabel:
     fractions: list[float]
     people: list[float]
+    arms: list[Arm]
 
 
 @dataclass(frozen=True)
@@ -238,7 +253,7 @@ class LowLabelExperiment:
     fractions: list[float]
     people: list[float]  # shares of the people with all their labels; an arm trained so is called <arm>-people
     arms: list[Arm]
-    more: Shares
+    more: MoreLowLabel
     hog_c: list[float]
 
 

@@ -24,3 +24,11 @@ def test_micron_bert_masks_and_keeps_the_share_of_patches_it_is_asked_for():
     assert build_micron_bert(CONFIG, 0).mask_token is None and build_micron_bert(CONFIG, 0, corruption="mask").mask_token is not None
     patches = (CONFIG.scale.image.size // CONFIG.scale.image.patch) ** 2
     assert build_micron_bert(CONFIG, 0, poi_topk=0.5).attention.poi_topk == patches // 2
+
+
+def test_the_convolutional_baseline_is_an_arm_with_one_view_and_needs_no_encoder():
+    arm = Arm(name="small-cnn", variant="small-cnn", init="scratch")
+    first, again, other = (build_classifier(load(["scale=smoke"], ROOT), arm, 8, seed, Path("absent.safetensors")) for seed in (0, 0, 1))
+    assert isinstance(first, SmallVGG) and not arm.two_views
+    weights = [model.features[0].weight for model in (first, again, other)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])

@@ -6,12 +6,8 @@ import html
 import itertools
 import re
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-
-# As in src/run_notebook.py: 35 parsers that no notebook needs, built on import (2.8 s).
-sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 import nbformat
 from jinja2 import Environment, pass_context

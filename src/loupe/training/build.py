@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from loupe.config import Arm, Config
+from loupe.models.baselines.small_cnn import SmallVGG
 from loupe.models.dual_view import DualViewClassifier
 from loupe.models.mae import MaskedAutoencoder
 from loupe.models.micron_bert import MicronBert
@@ -40,9 +41,11 @@ def build_mae(config: Config) -> MaskedAutoencoder:
     )
 
 
-def build_classifier(config: Config, arm: Arm, classes: int, seed: int, encoder_weights: Path) -> DualViewClassifier:
+def build_classifier(config: Config, arm: Arm, classes: int, seed: int, encoder_weights: Path) -> DualViewClassifier | SmallVGG:
     """The classifier of one arm. The seed draws what pre-training did not make (head, fusion; for `scratch` the encoder, too)."""
     torch.manual_seed(seed)
+    if arm.variant == "small-cnn":
+        return SmallVGG(classes)
     settings = config.dual_view
     encoder = build_encoder(config, drop_path=settings.drop_path)
     if arm.init == "mae":

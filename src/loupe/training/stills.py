@@ -18,6 +18,7 @@ from loupe.data.augment import flip_and_shift, to_float
 from loupe.data.store import Store, read_store
 from loupe.data.views import Faces, make_view
 from loupe.errors import LoupeError
+from loupe.models.baselines.small_cnn import SmallVGG
 from loupe.models.dual_view import DualViewClassifier
 from loupe.training.build import build_classifier
 from loupe.training.device import resolve_device
@@ -45,7 +46,7 @@ def with_views(folder: Path, config: Config, arms: list[Arm], made: Path | None 
     """
     store = read_store(folder)
     images = np.ascontiguousarray(store.images)
-    names = {view_name(arm, config) for arm in arms if arm.variant != "single"}
+    names = {view_name(arm, config) for arm in arms if arm.two_views}
     faces = Faces(
         images,
         store.subjects,
@@ -102,13 +103,13 @@ def view_name(arm: Arm, config: Config) -> str:
 
 def finetune(
     config: Config, arm: Arm, data: Labelled, rows: np.ndarray, seed: int, encoder_weights: Path, checkpoints: Path
-) -> tuple[DualViewClassifier, list[dict[str, float]]]:
+) -> tuple[DualViewClassifier | SmallVGG, list[dict[str, float]]]:
     """Train one classifier on the training rows `rows`. The number of steps is fixed beforehand by the label budget; nothing is selected."""
     settings, schedule = config.dual_view, config.scale.finetune
     device = resolve_device(config.scale.device)
     model = build_classifier(config, arm, len(data.store.class_names), seed, encoder_weights)
     tensors = [torch.from_numpy(data.store.images[rows]).to(device)]
-    if arm.variant != "single":
+    if arm.two_views:
         tensors.append(torch.from_numpy(data.views[view_name(arm, config)][rows]).to(device))
     labels = torch.tensor(data.store.labels[rows]).to(device)
     shift = round(settings.shift * config.scale.image.size / 64)
@@ -131,14 +132,14 @@ def finetune(
 
 
 @torch.inference_mode()
-def predict(model: DualViewClassifier, config: Config, arm: Arm, data: Labelled, rows: np.ndarray) -> np.ndarray:
+def predict(model: DualViewClassifier | SmallVGG, config: Config, arm: Arm, data: Labelled, rows: np.ndarray) -> np.ndarray:
     """Class probabilities (len(rows), C) float32."""
     device = next(model.parameters()).device
     parts = []
     for start in range(0, len(rows), 256):
         chosen = rows[start : start + 256]
         views = [data.store.images[chosen]]
-        if arm.variant != "single":
+        if arm.two_views:
             views.append(data.views[view_name(arm, config)][chosen])
         tensors = [to_float(torch.from_numpy(view).to(device)) for view in views]
         parts.append(model(*tensors).float().softmax(-1).cpu().numpy())
@@ -205,7 +206,7 @@ def run_cell(
 
 def _labelled(folder: Path, config: Config, arm: Arm, made: Path) -> Labelled:
     """The store with this arm's view, kept in memory between the cells of one worker process."""
-    key = (folder, "" if arm.variant == "single" else view_name(arm, config))
+    key = (folder, view_name(arm, config) if arm.two_views else "")
     if key not in _loaded:
         _loaded.clear()
         _loaded[key] = with_views(folder, config, [arm], made)
