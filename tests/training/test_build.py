@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import torch
+
 from loupe.config import Arm, load
+from loupe.models.baselines.small_cnn import SmallVGG
 from loupe.training.build import build_classifier, build_micron_bert
 
 CONFIG = load(["scale=smoke"], Path(__file__).resolve().parents[2])
@@ -28,7 +31,7 @@ def test_micron_bert_masks_and_keeps_the_share_of_patches_it_is_asked_for():
 
 def test_the_convolutional_baseline_is_an_arm_with_one_view_and_needs_no_encoder():
     arm = Arm(name="small-cnn", variant="small-cnn", init="scratch")
-    first, again, other = (build_classifier(load(["scale=smoke"], ROOT), arm, 8, seed, Path("absent.safetensors")) for seed in (0, 0, 1))
+    first, again, other = (build_classifier(CONFIG, arm, 8, seed, Path("absent.safetensors")) for seed in (0, 0, 1))
     assert isinstance(first, SmallVGG) and not arm.two_views
     weights = [model.features[0].weight for model in (first, again, other)]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
