@@ -21,6 +21,8 @@ setup: .venv/ready
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Loupe needs Python 3.11 or newer, and $(PYTHON) is %d.%d: name another, e.g. make setup PYTHON=python3.12" % sys.version_info[:2])'
 	@rm -f $@
+	@echo "Setting up .venv. About 0.6 GB of packages are downloaded; on Linux several GB more, unless PIP_EXTRA_INDEX_URL names PyTorch's CPU index (README)."
+	@echo "It took 3 minutes where it was measured (the CUDA build takes longer), and pip says nothing meanwhile. Interrupted? Start the same command again."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps $(ANNY)
@@ -35,10 +37,14 @@ test: setup
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not study'
 	@$(BIN)/python -m pytest -m study
 
+# Without jupytext: saving a notebook must not write to the percent script beside it, or its stage would be run again, with a student's settings.
+# Contributors bring the two files together themselves (`jupytext --sync`, CONTRIBUTING.md).
+ALONE := --ServerApp.jpserver_extensions=jupyterlab_jupytext=False
+
 # The notebooks on the study's own results, or, with SCALE=smoke, on the small copy that `make study SCALE=smoke` made.
 lab: setup
 	@test -d "$(LAB)" || { echo "$(LAB) does not exist: run make study SCALE=$(SCALE) first." >&2; exit 1; }
-	@$(BIN)/jupyter lab "$(LAB)"
+	@$(BIN)/jupyter lab $(ALONE) "$(LAB)"
 
 # After a rerun: are the results those that are committed? Identical, within seed noise, or different, row by row.
 verify: setup

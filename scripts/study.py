@@ -43,10 +43,11 @@ def main() -> None:
     settings = {"scale": options.scale, "data": options.data, "raw": options.raw}
     if options.raw != DEFAULTS["raw"]:
         settings["raw"] = str(Path(options.raw).expanduser().resolve())
+    check_raw(settings)
 
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     os.environ["LOUPE_OWNER"] = str(os.getpid())  # a stage ends itself when this process is gone
-    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "LOUPE_COMMIT"):
         os.environ.pop(name, None)
     end_with_parent()
     home = folder_for(options, settings)
@@ -64,6 +65,17 @@ def main() -> None:
         sys.exit(f"`{' '.join(map(str, error.cmd))}` failed: {(error.stderr or '').strip() or 'see above'}; {KEPT}.")
 
 
+def check_raw(settings: dict) -> None:
+    """Refuse missing faces in a sentence of ours: DVC would speak of a dependency."""
+    raw, given, own = ROOT / settings["raw"], settings["raw"] != DEFAULTS["raw"], settings["data"] == "folder"
+    if own and not given and DEFAULTS["data"] != "folder":
+        sys.exit("DATA=folder needs your faces: say where they are, e.g. make study DATA=folder RAW=/your/faces.")
+    if (own or given) and not raw.exists():
+        sys.exit(f"RAW={raw} does not exist: name the folder that holds your faces.")
+    if own and not raw.is_dir():
+        sys.exit(f"RAW={raw} is not a folder: name the folder that holds your faces (unpack an archive first).")
+
+
 def folder_for(options: argparse.Namespace, settings: dict) -> Path:
     """Where to run: this checkout for the defaults, else a scratch copy named after scale and data."""
     if options.into:
@@ -78,6 +90,7 @@ def prepare_copy(home: Path, options: argparse.Namespace, settings: dict) -> Non
     if options.into is None:
         print(f"Scale {options.scale} runs in {home.relative_to(ROOT)}; results in this checkout stay as they are.", flush=True)
     copy_checkout(home)
+    hand_on_commit()
     write_if_changed(home / "conf" / "study.yaml", yaml.safe_dump(settings, sort_keys=False))
     local = "[core]\n    no_scm = true\n"
     if options.into is None:
@@ -88,6 +101,15 @@ def prepare_copy(home: Path, options: argparse.Namespace, settings: dict) -> Non
         if (ROOT / "data" / name).exists() and not (home / "data" / name).exists():
             (home / "data").mkdir(exist_ok=True)
             (home / "data" / name).symlink_to(ROOT / "data" / name)
+
+
+def hand_on_commit() -> None:
+    """Let the stages of a copy, which has no history of its own, note the commit that was copied."""
+    sys.path.insert(0, str(ROOT / "src"))
+    from loupe.reporting import provenance
+
+    commit, dirty = provenance.commit_of(ROOT)
+    os.environ["LOUPE_COMMIT"] = f"{commit or ''}{'+' if dirty else ''}"
 
 
 def allow_without_git(root: Path) -> None:

@@ -2,8 +2,9 @@
 
 What DVC calls for every stage. It executes the percent script (the hashed, reviewed source), checks that the student's `.ipynb` twin says the
 same, shows the kernel's output while cells run, and writes an executed copy with nothing in it that differs between equal runs: no times,
-no random cell ids, no stderr. Parameters are strings; numbers get their type from Hydra. Nothing keeps computing once whoever asked for it
-is gone: when DVC dies, so does this runner, and when this runner dies, by whatever signal, so do the kernel and its worker processes.
+no random cell ids, no stderr. The commit that it ran from goes to data/logs. Parameters are strings; numbers get their type from Hydra. Nothing
+keeps computing once whoever asked for it is gone: when DVC dies, so does this runner, and when this runner dies, by whatever signal, so do the
+kernel and its worker processes.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ try:
     from jupyter_client.manager import AsyncKernelManager
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
+
+    from loupe.reporting import provenance  # of this checkout: Python looks beside this file first
 except ModuleNotFoundError as error:
     sys.exit(
         f"{error.name} is not installed for {sys.executable}: activate the study's environment (`. .venv/bin/activate`) or use `make study`."
@@ -117,6 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
     with environment():
         exit_with_dvc()
         notebook = read(options.source)
+        code = provenance.commit_that_runs(ROOT)
         parameters = checked_parameters(notebook, options)
         options.output.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -148,6 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{options.output} cannot be written ({failure}): mend that and start again. {KEPT}", file=sys.stderr)
             return 1
         normalise(options.output, options.source.parent)
+        provenance.note(ROOT, options.source.stem.split("-", 1)[-1], *code)
     return 0
 
 
@@ -237,7 +242,10 @@ def read(source: Path) -> nbformat.NotebookNode:
     ours, theirs = ([(cell.cell_type, cell.source) for cell in book.cells] for book in (notebook, theirs))
     if ours != theirs:
         first = next(i for i, pair in enumerate(itertools.zip_longest(ours, theirs), start=1) if pair[0] != pair[1])
-        sys.exit(f"{source} and {twin} differ from cell {first} on: {hint}")
+        sys.exit(
+            f"{source} and {twin} differ from cell {first} on: run `jupytext --sync {source}` (the newer of the two wins) "
+            f"or `jupytext --to ipynb {source}` (the script wins) and start again."
+        )
     notebook.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "Python 3"}
     notebook.metadata["language_info"] = {"name": "python"}
     notebook.metadata["papermill"] = {}

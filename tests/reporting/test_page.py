@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from loupe.errors import LoupeError
-from loupe.reporting import tables
+from loupe.reporting import provenance, tables
 from loupe.reporting.drawing import IMAGE_FORMATS, Drawing, blank, save
 from loupe.reporting.images import embed
 from loupe.reporting.notebooks import _with_pictures, mathml
@@ -116,10 +116,11 @@ def study(tmp_path, claims, png):
     )
     (root / "data" / "logs").mkdir(parents=True)
     entries = [
-        {"stage": "data", "seconds": 60},
-        {"stage": "low-label", "seconds": 120, "scale": "laptop", "device": "cpu", "peak_mb": 700, "commit": "f" * 40},
+        {"stage": stage, "scale": "laptop", "seconds": seconds, "peak_mb": 700, "device": "cpu", "finished": "2026-01-01T10:00:00+0000"}
+        for stage, seconds in (("data", 60), ("low-label", 120))
     ]
     (root / "data" / "logs" / "stages.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    provenance.note(root, "low-label", "f" * 40, False)
     return root
 
 
@@ -156,6 +157,28 @@ def test_every_picture_carries_its_alternative_text_caption_command_and_commit(s
     assert "Curves & <bands>. PNG · SVG · PDF Made by loupe figure low-label/curves · stage low-label · commit fffffffff" in page.text
     assert "stage data · commit unknown (no git history)" in page.text
     assert "Few labels. CSV · MD · TEX arm macro-F1 MAE, single view 0.500 ± 0.125 Made by dvc repro low-label" in page.text
+
+
+def test_results_that_are_not_those_of_the_noted_run_name_the_commit_that_holds_them(study):
+    provenance.note(study, "low-label", "e" * 40, True)
+    assert "stage low-label · commit eeeeeeeee with local changes" in _read(build_page(study)).text
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false", "-c", "core.hooksPath="]
+    for words in (["init", "-q"], ["add", "reports/figures", "reports/tables", "conf"], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *words], cwd=study, check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], cwd=study, check=True, capture_output=True, text=True).stdout[:9]
+    text = _read(build_page(study)).text
+    assert "stage low-label · commit eeeeeeeee with local changes" in text  # committed since, and still what that run left
+    assert f"stage data · commit {head}, the last that changed these files (no run here noted its own)" in text
+    save(_drawing("Fetched."), study / "reports" / "figures" / "low-label", "curves")
+    text = _read(build_page(study)).text
+    assert f"stage low-label · commit not noted, and these files are not committed; checkout at {head}" in text
+    assert text.count("stage low-label · commit eeeeeeeee with local changes") == 1  # the table is still that of the run
+
+
+def test_the_provenance_of_a_stage_names_commit_device_and_whose_memory(study):
+    text = _read(build_page(study)).text
+    assert "Peak memory of the notebook's own process, MB" in text
+    assert "low-label laptop cpu fffffffff 2.0 700" in text and "data laptop cpu – 1.0 700" in text
 
 
 def test_the_answer_counts_and_lists_the_claims_and_draws_their_effects(study):

@@ -1,12 +1,20 @@
 """Provenance: the last run of each stage, the commit of this checkout and of no other."""
 
 import json
+import shutil
 import subprocess
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from loupe.errors import LoupeError
 from loupe.reporting import provenance
+from loupe.session import start
+from loupe.training.record import RunRecord, record_in
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def _git(folder, *arguments):
@@ -37,8 +45,25 @@ def test_commit_and_local_changes(checkout):
     assert provenance.commit_of(checkout) == (head, False)
     (checkout / "untracked").write_text("x")
     assert provenance.commit_of(checkout) == (head, False)
+    (checkout / "figures" / "a.png").write_text("results are not what a result is made from")
+    assert provenance.commit_of(checkout) == (head, False)
+    (checkout / "src").mkdir()
+    (checkout / "src" / "new.py").write_text("x = 1")
+    assert provenance.commit_of(checkout) == (head, True)
+    shutil.rmtree(checkout / "src")
     (checkout / "conf" / "study.yaml").write_text("scale: laptop\n")
     assert provenance.commit_of(checkout) == (head, True)
+
+
+def test_the_commit_that_runs_is_handed_on_to_a_copy_and_unknown_in_one_run_by_hand(checkout, monkeypatch):
+    head, copy = _git(checkout, "rev-parse", "HEAD"), checkout / ".scratch" / "smoke"
+    copy.mkdir(parents=True)
+    monkeypatch.delenv("LOUPE_COMMIT", raising=False)
+    assert provenance.commit_that_runs(checkout) == (head, False)
+    assert provenance.commit_that_runs(copy) == (None, None)
+    for handed, expected in (("abc", ("abc", False)), ("abc+", ("abc", True)), ("", (None, None))):
+        monkeypatch.setenv("LOUPE_COMMIT", handed)
+        assert provenance.commit_that_runs(copy) == expected
 
 
 def test_a_scratch_copy_speaks_of_its_checkout_and_a_stranger_s_folder_of_none(checkout):
@@ -83,3 +108,65 @@ def test_facts_of_settings_and_machine_are_written_as_json(checkout):
 
     assert facts["packages"]["numpy"] == numpy.__version__ and facts["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert facts["cores"] >= 1 and facts["python"].count(".") == 2
+
+
+@pytest.fixture
+def finished(tmp_path, monkeypatch):
+    """Runs a stage as its notebook does, at a scale whose setting is `auto`, and returns the checkout: finished(stage, trained=..., noted=...)."""
+    root = tmp_path / "study"
+    shutil.copytree(ROOT / "conf", root / "conf")
+    (root / "dvc.yaml").write_text("stages: {}\n")
+    scale = root / "conf" / "scale" / "smoke.yaml"
+    scale.write_text(scale.read_text().replace("device: cpu", "device: auto"))
+    (root / "conf" / "study.yaml").write_text("scale: smoke\ndata: generated\nraw: none\n")
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("LOUPE_BATCH", "1")
+
+    def run(stage: str, trained: bool, noted: str | None) -> Path:
+        session = start(stage)
+        if trained:
+            recipe = SimpleNamespace(seed=0, lr=[0.1], batch=4, precision="fp32")
+            with RunRecord.open(session.bench.folder, "one", recipe, 0, SimpleNamespace(device=torch.device("cpu"), num_processes=1)) as record:
+                record.add([{"step": 0, "loss": 1.0}])
+        (session.tables / "a.csv").write_text("a\n1\n")
+        session.finish()
+        if noted:
+            provenance.note(root, stage, noted, False)
+        return root
+
+    yield run
+    record_in(None)
+
+
+def test_commit_and_device_of_a_stage_are_those_that_its_run_left_in_the_logs(finished):
+    root = finished("mae-face", trained=True, noted="a" * 40)
+    finished("claims", trained=False, noted=None)
+    trained, other = provenance.stage_log(root)
+    (record,) = (root / "data" / "logs" / "runs" / "mae-face").glob("*/run.json")
+    assert trained["device"] == json.loads(record.read_text())["device"] != "auto"
+    assert (trained["commit"], trained["dirty"]) == ("a" * 40, False)
+    assert trained["made"]["reports/tables/mae-face"] == provenance.digest(root / "reports" / "tables" / "mae-face")
+    assert other["device"] == "no training recorded" and "commit" not in other
+    assert json.dumps(provenance.collect(root))
+
+
+def test_a_run_without_a_note_does_not_take_that_of_the_run_before(finished):
+    root = finished("claims", trained=False, noted="a" * 40)
+    log = root / "data" / "logs" / "stages.jsonl"
+    again = json.loads(log.read_text()) | {"finished": "2099-01-01T00:00:00+0000"}  # its runner was killed a moment later
+    log.write_text(log.read_text() + json.dumps(again) + "\n")
+    (entry,) = provenance.stage_log(root)
+    assert "commit" not in entry
+    provenance.note(root, "claims", "b" * 40, True)
+    notes = root / "data" / "logs" / "made.jsonl"
+    notes.write_text(notes.read_text().replace(json.loads(notes.read_text().splitlines()[-1])["noted"], "2099-01-01T00:00:01+0000") + '{"stage": "cl')
+    (entry,) = provenance.stage_log(root)
+    assert (entry["commit"], entry["dirty"]) == ("b" * 40, True)
+
+
+def test_a_changed_file_or_name_changes_the_digest_of_a_folder(checkout):
+    before = provenance.digest(checkout / "figures")
+    (checkout / "figures" / "a.png").write_text("b")
+    changed = provenance.digest(checkout / "figures")
+    (checkout / "figures" / "a.png").rename(checkout / "figures" / "b.png")
+    assert len({before, changed, provenance.digest(checkout / "figures")}) == 3

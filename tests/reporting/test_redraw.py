@@ -16,6 +16,7 @@ from loupe.errors import LoupeError
 from loupe.reporting import style
 from loupe.reporting.drawing import save
 from loupe.reporting.effects import effect_plot
+from loupe.reporting.faces import contact_sheet
 from loupe.reporting.redraw import FIGURES, redraw
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +53,17 @@ def test_a_redrawn_figure_has_the_bytes_and_the_words_of_the_first(study, tmp_pa
     for path in paths:
         assert path.read_bytes() == (study / "reports/figures/claims" / path.name).read_bytes()
     assert "Of one claim." in (tmp_path / "out/claims/effects-emotic-mae.json").read_text()
+
+
+def test_a_photograph_comes_in_three_formats_as_pixels_of_about_its_own_size(tmp_path, monkeypatch):
+    faces = np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), dtype=np.uint8)  # noise: nothing that a format could shrink
+    monkeypatch.setitem(FIGURES, "data/pretraining-faces", lambda results: contact_sheet(faces, columns=6, caption="Noise."))
+    png, svg, pdf = redraw(tmp_path, "data/pretraining-faces", tmp_path / "a")
+    assert (png.suffix, svg.suffix, pdf.suffix) == (".png", ".svg", ".pdf")
+    assert svg.read_text(encoding="utf-8").count("<image") == 1 == pdf.read_bytes().count(b"/Subtype /Image")
+    assert all(path.stat().st_size < 2 * png.stat().st_size for path in (svg, pdf))
+    for path in redraw(tmp_path, "data/pretraining-faces", tmp_path / "b"):
+        assert path.read_bytes() == (tmp_path / "a/data" / path.name).read_bytes()
 
 
 def test_an_authors_style_counts_and_is_gone_afterwards(study, tmp_path):

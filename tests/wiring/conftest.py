@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -88,10 +89,14 @@ class Toy:
     def __init__(self, root: Path):
         self.root = root
         self.environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-        for name in ("LOUPE_BATCH", "LOUPE_OWNER", "DVC_STAGE", "PYTHONPATH"):
+        for name in ("LOUPE_BATCH", "LOUPE_COMMIT", "LOUPE_OWNER", "DVC_STAGE", "PYTHONPATH"):
             self.environment.pop(name, None)
         for file in (
             "src/run_notebook.py",
+            "src/loupe/__init__.py",
+            "src/loupe/errors.py",
+            "src/loupe/reporting/__init__.py",
+            "src/loupe/reporting/provenance.py",
             "scripts/study.py",
             "jupytext.toml",
             ".dvcignore",
@@ -119,6 +124,17 @@ class Toy:
     def notebook(self, name: str, body: str) -> None:
         self.write(f"notebooks/{name}.py", _HEADER + body)
         jupytext.write(jupytext.reads(_HEADER + body, fmt="py:percent"), self.root / "notebooks" / f"{name}.ipynb")
+
+    def commit(self) -> str:
+        """Make the folder a repository, or commit what changed; returns the commit."""
+        git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false", "-c", "core.hooksPath="]
+        for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "now"]):
+            self.command(*git, *words, check=True)
+        return self.command("git", "rev-parse", "HEAD", check=True).stdout.strip()
+
+    def notes(self, home: Path | None = None) -> list[dict]:
+        """What the runner noted of each finished stage, below `home` (a copy; this folder if not given)."""
+        return [json.loads(line) for line in ((home or self.root) / "data/logs/made.jsonl").read_text().splitlines()]
 
     def command(self, *words: str, check: bool = False) -> subprocess.CompletedProcess:
         return subprocess.run(words, cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=120, check=check)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
+import os
+import re
 import shutil
+import socket
+import subprocess
+import sys
+import urllib.request
 from pathlib import Path
 
 import jupytext
 import nbformat
 import pytest
 from jupytext.config import load_jupytext_configuration_file
+from processes import wait_for
 
 from loupe.errors import LoupeError
 
@@ -50,6 +58,66 @@ def test_saving_the_student_notebook_leaves_the_script_as_it_is(script):
         notebook_metadata_filter=config.notebook_metadata_filter, cell_metadata_filter=config.cell_metadata_filter
     )
     assert jupytext.writes(notebook, fmt="py:percent") == script.read_text()
+
+
+def lab_flags() -> list[str]:
+    """What `make lab` tells JupyterLab besides the folder."""
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(r"jupyter lab \$\(ALONE\) ", makefile)
+    return re.search(r"^ALONE := (.+)$", makefile, re.MULTILINE).group(1).split()
+
+
+@contextlib.contextmanager
+def jupyter_lab(folder: Path, flags: list[str], own: Path):
+    """A JupyterLab on `folder` without settings of the user's (those in `own` instead); yields a function for its contents API."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    environment = os.environ | {f"JUPYTER_{name}_DIR": str(own / name) for name in ("CONFIG", "DATA", "RUNTIME")}
+    where = ["--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=t"]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "jupyterlab", *flags, *where, str(folder)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+    def contents(name: str, model: dict | None = None) -> dict:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/api/contents/{name}",
+            method="GET" if model is None else "PUT",
+            data=None if model is None else json.dumps(model).encode(),
+            headers={"Authorization": "token t", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+    def answers() -> bool:
+        assert server.poll() is None, "JupyterLab ended"
+        with contextlib.suppress(OSError):
+            return bool(contents(""))
+        return False
+
+    try:
+        wait_for(answers, seconds=180)
+        yield contents
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.mark.parametrize("as_make_lab_does", [True, False])
+def test_a_notebook_edited_and_saved_in_make_lab_leaves_its_script_alone(tmp_path, as_make_lab_does):
+    """JupyterLab without the flag, on the project's folder, writes the edit into the script, and the stage would be run with it."""
+    script = SCRIPTS[0]
+    name = f"notebooks/{script.stem}.ipynb"
+    (tmp_path / "notebooks").mkdir()
+    for file in ("jupytext.toml", f"notebooks/{script.name}", name):
+        shutil.copy(ROOT / file, tmp_path / file)
+    with jupyter_lab(tmp_path, lab_flags() if as_make_lab_does else [], tmp_path / "own") as contents:
+        model = contents(name)
+        (parameters,) = [cell for cell in model["content"]["cells"] if "parameters" in cell["metadata"].get("tags", [])]
+        parameters["source"] = 'overrides = ["scale.seeds=[7]"]'
+        contents(name, {"type": "notebook", "format": "json", "content": model["content"]})
+    assert "scale.seeds" in (tmp_path / name).read_text()
+    assert ((tmp_path / "notebooks" / script.name).read_bytes() == script.read_bytes()) == as_make_lab_does
 
 
 @every_notebook

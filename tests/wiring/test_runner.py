@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import tempfile
 from pathlib import Path
@@ -36,6 +37,22 @@ def test_two_runs_write_the_same_bytes_and_show_output_live(toy):
     assert texts(notebook) == ["".join(f"{i}\n" for i in range(50))]  # one piece, stderr dropped
     assert 'overrides = ["scale=tiny"]' in "".join(notebook["cells"][2]["source"])
     assert [cell["id"] for cell in notebook["cells"]] == [f"cell-{i:03d}" for i in range(1, 5)]
+
+
+def test_a_finished_stage_notes_its_commit_and_what_it_made_and_a_failed_one_nothing(toy):
+    (toy.root / "data/runs/slow").mkdir(parents=True)
+    assert toy.run("02-table").returncode == 0
+    (nowhere,) = toy.notes()
+    assert (nowhere["stage"], nowhere["commit"], nowhere["dirty"]) == ("table", None, None)  # no repository: a ZIP
+    assert list(nowhere["made"]) == ["reports/tables/table"]
+    head = toy.commit()
+    for dirty in (False, True):
+        shutil.rmtree(toy.root / "reports/tables")  # as DVC does: a changed result is no local change
+        assert toy.run("02-table").returncode == 0
+        assert (toy.notes()[-1]["commit"], toy.notes()[-1]["dirty"]) == (head, dirty)
+        toy.write("src/loupe/new.py", "x = 1\n")
+    toy.notebook("03-bug", "\n# %%\n1 / 0\n")
+    assert toy.run("03-bug").returncode == 1 and len(toy.notes()) == 3
 
 
 def test_kernel_sees_this_checkout_first_and_no_settings_of_the_user(toy, tmp_path):

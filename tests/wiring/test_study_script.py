@@ -74,6 +74,16 @@ def test_other_scale_runs_in_a_copy_and_leaves_the_checkout_alone(toy):
     assert not (copy / "notebooks/extra.txt").exists()
 
 
+def test_stages_of_a_copy_note_the_commit_that_was_copied(toy, tmp_path):
+    head = toy.commit()
+    assert study(toy, "--scale", "tiny", "slow").returncode == 0
+    toy.write("conf/scale/tiny.yaml", "steps: 4\n")
+    assert study(toy, "--into", str(tmp_path / "there"), "slow").returncode == 0
+    for copy, dirty in ((toy.root / ".scratch/tiny", False), (tmp_path / "there", True)):
+        (noted,) = toy.notes(copy)
+        assert (noted["stage"], noted["commit"], noted["dirty"]) == ("slow", head, dirty)
+
+
 def test_copy_sees_your_data_and_keeps_its_settings(toy, tmp_path):
     (toy.root / "data/raw").mkdir(parents=True)
     (toy.root / "data/raw/face.png").write_bytes(b"x")
@@ -97,6 +107,23 @@ def test_unknown_scale_or_data_is_one_sentence(toy, arguments):
     result = study(toy, *arguments)
     assert result.returncode == 1 and "does not exist: choose one of" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--data", "folder"], "make study DATA=folder RAW=/your/faces"),
+        (["--data", "folder", "--raw", "absent"], "absent does not exist: name the folder that holds your faces"),
+        (["--data", "folder", "--raw", "faces.zip"], "faces.zip is not a folder: name the folder that holds your faces (unpack"),
+        (["--raw", "absent"], "absent does not exist"),
+    ],
+)
+def test_faces_that_are_not_there_are_one_sentence(toy, arguments, sentence):
+    toy.write("conf/data/folder.yaml", "root: x\n")
+    toy.write("faces.zip", "PK")
+    result = study(toy, *arguments)
+    assert result.returncode == 1 and sentence in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1 and not (toy.root / ".scratch").exists()
 
 
 def test_failed_stage_keeps_what_is_finished(toy):

@@ -14,7 +14,7 @@ def figure(
     out: Path = typer.Option(None, help="Folder to write; data/scratch/figures if not given. The study's own figures stay."),  # noqa: B008
     style: Path = typer.Option(None, help="A matplotlib style file on top of the study's own."),  # noqa: B008
 ) -> None:
-    """Draw one figure again from predictions, in seconds: PNG, and SVG and PDF for plots. Nothing is trained."""
+    """Draw one figure again from predictions, in seconds: PNG, SVG and PDF. Nothing is trained."""
     from loupe.reporting.redraw import FIGURES, redraw
 
     root = find_root()

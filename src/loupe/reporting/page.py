@@ -213,12 +213,13 @@ def _stages(root: Path, facts: dict[str, Any]) -> dict[str, Stage]:
 
 
 def _commit(root: Path, folder: Path, entry: dict[str, Any], facts: dict[str, Any]) -> str:
-    if entry.get("commit"):
-        return str(entry["commit"])[:9] + (" with local changes" if entry.get("dirty") else "")
+    """The commit that the files in `folder` were made from, where their run noted it and they are still what it left; else what git knows."""
+    if entry.get("commit") and entry["made"].get(folder.relative_to(root).as_posix()) == provenance.digest(folder):
+        return str(entry["commit"])[:9] + (" with local changes" if entry["dirty"] else "")
     if held := provenance.committed_in(root, folder):
-        return held[:9]
+        return f"{held[:9]}, the last that changed these files (no run here noted its own)"
     if facts["commit"]:
-        return f"not committed yet; checkout at {facts['commit'][:9]}{' with local changes' if facts['dirty'] else ''}"
+        return f"not noted, and these files are not committed; checkout at {facts['commit'][:9]}{' with local changes' if facts['dirty'] else ''}"
     return "unknown (no git history)"
 
 

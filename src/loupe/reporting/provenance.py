@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import os
 import platform
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +36,16 @@ PACKAGES = (
     "hydra-core",
 )
 
+# What a stage is made from: a commit is its commit where nothing of this differs. Results are left out, because a run itself changes them.
+_CODE = ("src", "conf", "dvc.yaml", "notebooks/*.py")
+_NOTES = Path("data/logs/made.jsonl")
+
 
 def collect(root: Path) -> dict[str, Any]:
     """Facts about the checkout at `root` and this machine; what cannot be found out is None.
 
     Keys: python, packages {name: version}, platform, cpu, cores, memory_gb, gpu, commit, dirty, scale, data, seeds, stages (the last
-    finished run of each: stage, scale, seconds, peak_mb, device, finished), minutes (their sum).
+    finished run of each: see `stage_log`), minutes (their sum).
     """
     settings = _yaml(root / "conf" / "study.yaml")
     scale = settings.get("scale")
@@ -70,33 +78,87 @@ def write(root: Path) -> Path:
 
 
 def stage_log(root: Path) -> list[dict[str, Any]]:
-    """The last line of each stage in `data/logs/stages.jsonl`, in the order in which they ended; a torn last line is left out.
+    """The last run of each stage from `data/logs`, in the order in which they ended; a torn last line is left out.
+
+    Keys: stage, scale, seconds, peak_mb (MB, of the notebook's own process without its workers), finished, device (the one on which the stage
+    trained by its run records; else the setting) and, where the runner noted them after this run, commit, dirty, made (see `note`).
 
     Raises LoupeError where a line in the middle is damaged.
     """
-    path = root / "data" / "logs" / "stages.jsonl"
+    notes = {note["stage"]: note for note in _lines(root / _NOTES, stage=str, noted=datetime.fromisoformat)}
+    last: dict[str, dict[str, Any]] = {}
+    for entry in _lines(root / "data" / "logs" / "stages.jsonl", stage=str, seconds=float):
+        last.pop(entry["stage"], None)
+        last[entry["stage"]] = entry
+    for stage, entry in last.items():
+        if device := _trained_on(root, stage):
+            entry["device"] = device
+        elif entry.get("device") == "auto":
+            entry["device"] = "no training recorded"
+        note = notes.get(stage)
+        # A run whose runner was killed before its note must not get that of the run before.
+        if note and "finished" in entry and note["noted"] >= datetime.fromisoformat(entry["finished"]):
+            entry |= {name: note[name] for name in ("commit", "dirty", "made")}
+    return list(last.values())
+
+
+def note(root: Path, stage: str, commit: str | None, dirty: bool | None) -> None:
+    """Note, after `stage` has ended well, the commit that it ran from and the SHA-256 of the figures and tables it left.
+
+    The hashes tell results of this run from those that a later `git pull` or `dvc checkout` puts in their place. Into `data/logs`, never into
+    an output that DVC hashes.
+    """
+    folders = [f"reports/{kind}/{stage}" for kind in ("figures", "tables")]
+    made = {folder: digest(root / folder) for folder in folders if (root / folder).is_dir()}
+    line = {"stage": stage, "commit": commit, "dirty": dirty, "made": made, "noted": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    path = root / _NOTES
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as log:
+        log.write(json.dumps(line) + "\n")
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 over names and contents of all files below `folder`."""
+    found = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        found.update(f"{path.relative_to(folder).as_posix()}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
+
+
+def _lines(path: Path, **kinds: Callable[[Any], Any]) -> list[dict[str, Any]]:
+    """The records of a log, one a line, with these keys turned into these types. A torn last line is left out, other damage is a LoupeError."""
     if not path.exists():
         return []
-    last: dict[str, dict[str, Any]] = {}
+    found = []
     lines = path.read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             entry = json.loads(line)
-            entry["seconds"] = float(entry["seconds"])
-            stage = entry["stage"]
+            found.append(entry | {key: kind(entry[key]) for key, kind in kinds.items()})
         except (ValueError, KeyError, TypeError) as error:
             if number == len(lines):
                 continue  # a kill while the line was written
             raise LoupeError(f"{path}, line {number}, is not a stage record ({error}): delete the line.") from error
-        last.pop(stage, None)
-        last[stage] = entry
-    return list(last.values())
+    return found
+
+
+def _trained_on(root: Path, stage: str) -> str | None:
+    """The device of the stage's youngest recorded training; None where none is recorded (or its record is damaged)."""
+    started: dict[str, str] = {}
+    for path in (root / "data" / "logs" / "runs" / stage).glob("*/run.json"):
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            count = facts["processes"]
+            started[facts["legs"][-1]["started"]] = facts["device"] if count == 1 else f"{count} x {facts['device']}"
+        except (OSError, ValueError, KeyError, IndexError, TypeError):
+            continue
+    return started[max(started)] if started else None
 
 
 def commit_of(root: Path) -> tuple[str | None, bool | None]:
-    """Commit of the checkout at `root` and whether tracked files differ from it; (None, None) without git or history.
+    """Commit of the checkout at `root` and whether code or settings differ from it; (None, None) without git or history.
 
     A scratch copy (`.scratch/<scale>` inside a checkout) speaks of that checkout; a ZIP unpacked inside somebody else's repository does not.
     """
@@ -104,8 +166,19 @@ def commit_of(root: Path) -> tuple[str | None, bool | None]:
     commit = home and _git(home, "rev-parse", "HEAD")
     if not home or not commit:
         return None, None
-    changed = _git(home, "status", "--porcelain", "--untracked-files=no")
+    changed = _git(home, "status", "--porcelain", "--", *_CODE)
     return commit, None if changed is None else bool(changed)
+
+
+def commit_that_runs(root: Path) -> tuple[str | None, bool | None]:
+    """As `commit_of`, for a stage that is about to run at `root`.
+
+    A scratch copy has the commit that `scripts/study.py` hands on in LOUPE_COMMIT ("+" behind it: code or settings differed). One that is run
+    by hand has none: its checkout may have moved on since it was copied.
+    """
+    if handed := os.environ.get("LOUPE_COMMIT"):
+        return handed.removesuffix("+"), handed.endswith("+")
+    return commit_of(root) if _checkout(root) == root.resolve() else (None, None)
 
 
 def committed_in(root: Path, path: Path) -> str | None:

@@ -1,7 +1,7 @@
 """Every figure of the study again, in seconds, from what its stage left behind: predictions, records, maps, weights. Nothing is trained.
 
-A figure drawn here has the bytes of the one its notebook saved; a test of the whole study compares all of them. Caption and alternative text
-are those saved beside the figure.
+A figure drawn here has the bytes of the one its notebook saved, in every format that the notebook saved; a test of the whole study compares all
+of them. Caption and alternative text are those saved beside the figure.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from loupe.evaluation.statistics import bootstrap_interval
 from loupe.reporting import style
 from loupe.reporting.confusion import confusion_matrix
 from loupe.reporting.curves import low_label_curves, low_label_points, training_curves
-from loupe.reporting.drawing import Drawing, save
+from loupe.reporting.drawing import PLOT_FORMATS, Drawing, save
 from loupe.reporting.effects import ablation_effects, effect_plot
 from loupe.reporting.faces import contact_sheet, face_rows, hide_patches, maps_over_faces, reconstruction_strip
 from loupe.reporting.loso import loso_subjects
@@ -81,7 +81,9 @@ def figure(name: str) -> Callable[[Callable[[Results], Drawing]], Callable[[Resu
 
 
 def redraw(root: Path, name: str, out: Path, style_file: Path | None = None) -> list[Path]:
-    """Draw the figure `name` (`stage/figure`) into `out/<stage>` in all its formats; returns the paths of the pictures.
+    """Draw the figure `name` (`stage/figure`) into `out/<stage>` as PNG, SVG and PDF; returns the paths of the pictures.
+
+    Notebooks save photographs as PNG alone; here they get the other two as well, as pixels inside, under labels that stay text or outlines.
 
     style_file: a matplotlib style on top of the study's own.
 
@@ -90,7 +92,7 @@ def redraw(root: Path, name: str, out: Path, style_file: Path | None = None) -> 
     name = _known(name)
     stage, short = name.split("/")
     with _styled_by(style_file):
-        return save(FIGURES[name](Results(root, name)), out / stage, short, command=f"loupe figure {name}")
+        return save(FIGURES[name](Results(root, name)), out / stage, short, command=f"loupe figure {name}", formats=PLOT_FORMATS)
 
 
 def _known(name: str) -> str:
