@@ -92,9 +92,11 @@ def patches_of(image, patch):
     return torch.stack(out)
 
 
-def encoder_tokens(encoder, image, keep=None):
-    """One image -> tokens (1 + K, D) after the final norm, from the kept patches (all by default)."""
-    embedded = linear(encoder.patch_embed, patches_of(image, encoder.patch_size)) + encoder.pos_embed[0, 1:].double()
+def encoder_tokens(encoder, image, keep=None, hidden=(), mask_token=None):
+    """One image -> tokens (1 + K, D) after the final norm, from the kept patches (all by default); mask_token stands in for those in `hidden`."""
+    embedded = linear(encoder.patch_embed, patches_of(image, encoder.patch_size))
+    embedded = torch.stack([mask_token[0, 0].double() if index in hidden else row for index, row in enumerate(embedded)])
+    embedded = embedded + encoder.pos_embed[0, 1:].double()
     if keep is not None:
         embedded = embedded[keep]
     x = torch.cat([(encoder.cls_token + encoder.pos_embed[:, :1])[0].double(), embedded])

@@ -13,16 +13,16 @@ from loupe.models.mae import MaskedAutoencoder
 from loupe.models.micro_attention import MicroAttention
 from loupe.models.micron_bert import MicronBert
 
-# What is written beside the line that computes it.
+# What is written beside the line that computes it, in the order of the papers.
 PLACES = [
     ("x' = x + MHA(LN x); x = x' + MLP(LN x')", "loupe.models.vit", None),
     ("Eq. 8: A = softmax(Q(P_r) K(P_s)^T)", None, MicroAttention._diagonal),
     ("Eq. 9: P_dma = diag(A) V(P_s)", None, MicroAttention.forward),
     ("W = diag(A) s, P_dma = W V(P_s)", None, MicroAttention.forward),
+    ("Eq. 13 with gamma = 1", None, MicronBert.forward),
     ("Eq. 14: L_r = MSE(y'_t, I_t)", None, MicronBert.reconstruction_loss),
     ("Eq. 15: L_agg = MSE(ct_{t+d}, ct_{t+d/crop})", None, mse_agreement),
     ("H(p_ct, p_ct_crop)", None, dino_agreement),
-    ("Eq. 13 with gamma = 1", None, MicronBert.forward),
     ("# F1", None, FusionAttention.forward),
     ("# F2", None, FusionAttention.forward),
     ("# F3", None, FusionAttention.forward),
@@ -40,6 +40,7 @@ def test_every_equation_stands_where_it_is_computed(text, module, function):
 
 
 def test_the_overviews_list_the_equations_in_the_order_of_the_papers():
+    """But for Eq. 13, the total loss: the paper prints the sum before its terms, the overview follows the code, where terms come first."""
     listed = re.findall(r"Eq\. (\d+)", micron_bert.__doc__[: micron_bert.__doc__.index("Where paper")].split("\n\n", 2)[2])
     assert listed == ["8", "9", "14", "15", "13"]
     assert re.findall(r"^    (F\d)  ", dual_view.__doc__, re.M) == [f"F{i}" for i in range(1, 7)]

@@ -9,6 +9,7 @@ from timm.models._manipulate import group_parameters
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from loupe.models.agreement import update_centre
 from loupe.models.baselines.difference_vit import DifferenceViT
@@ -48,10 +49,14 @@ MODELS = {
     "concat-no-self": lambda: dual(self_attention=False),
     "concat-no-importance": lambda: dual(importance=False),
     "concat-no-skip": lambda: dual(skip=False, fuse_at=2),
+    "concat-two-layers": lambda: dual(fusion_depth=2),
     "mean": lambda: dual(variant="mean"),
+    "mean-off": lambda: dual(variant="mean", attention=False),
     "updown": lambda: dual(variant="updown", fusion_depth=2),
+    "updown-own-low": lambda: dual(variant="updown", share_low=False),
     "updown-off": lambda: dual(variant="updown", attention=False),
     "late": lambda: dual(variant="late"),
+    "late-own-low": lambda: dual(variant="late", share_low=False),
     "micron": micron,
     "micron-dino": lambda: micron(agreement="dino"),
     "micron-full": lambda: micron(dma="full"),
@@ -170,15 +175,35 @@ def test_one_sample_has_its_own_gradient_path(name):
     assert first.grad[0].abs().sum() > 0 and first.grad[1:].abs().sum() == 0
 
 
+class Operations(TorchDispatchMode):
+    """Names of the operations that run."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.add(function.__name__)
+        return function(*args, **kwargs or {})
+
+
 @pytest.mark.parametrize("name", ["encoder", "mae", "concat", "concat-no-self", "mean", "updown", "micron"])
 def test_fused_attention_equals_maths(name):
+    """The fused kernel is allowed alone on one side, so that maths cannot be compared with itself."""
     model = build(name).eval()
-    batch, found = inputs(model), []
-    for backends in ([SDPBackend.FLASH_ATTENTION, SDPBackend.MATH], [SDPBackend.MATH]):
-        with torch.no_grad(), sdpa_kernel(backends, set_priority=True):
-            found.append(tensors_of(model(*batch)))
-    for key in found[0].keys() & set(PER_SAMPLE):
-        torch.testing.assert_close(found[0][key], found[1][key], rtol=1e-5, atol=1e-5)
+    batch, found = inputs(model), {}
+    for backend in (SDPBackend.FLASH_ATTENTION, SDPBackend.MATH):
+        with torch.no_grad(), sdpa_kernel([backend]), Operations() as ran:
+            try:
+                found[backend] = tensors_of(model(*batch))
+            except RuntimeError as error:
+                if backend is SDPBackend.FLASH_ATTENTION and "No available kernel" in str(error):
+                    pytest.skip(f"this platform has no fused attention for the shapes of {name}")
+                raise
+        assert any("flash_attention" in op for op in ran.names) == (backend is SDPBackend.FLASH_ATTENTION)
+    fused, maths = found.values()
+    for key in fused.keys() & set(PER_SAMPLE):
+        torch.testing.assert_close(fused[key], maths[key], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["concat", "updown", "mean"])
@@ -194,7 +219,7 @@ def test_the_normal_path_computes_no_attention_map(name, monkeypatch):
     assert maps["importance"].shape == (6, 16)
 
 
-GROUPED = ["encoder", "mae", "concat-own-low", "updown", "late", "micron-dino", "micron-mask", "micron-classifier", "difference-vit"]
+GROUPED = ["encoder", "mae", "concat-own-low", "concat-two-layers", "updown", "late", "micron-dino", "micron-mask", "micron-classifier", "difference-vit"]
 
 
 @pytest.mark.parametrize("name", GROUPED)
@@ -233,7 +258,11 @@ def test_a_loss_over_processes_is_the_loss_of_the_whole_batch(name):
     torch.testing.assert_close(dict(model.named_buffers()), before, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", ["mae", "updown", "micron-dino", "micron-topk", "difference-vit"])
+COMPILED = ["encoder-checkpointed", "mae", "concat-own-low", "updown", "late", "micron-dino", "micron-topk", "micron-classifier",
+            "difference-vit"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMPILED)
 def test_compiled_equals_eager_in_one_graph(name):
     """Traced without a graph break and without a second compilation; Inductor's code generation is exercised by hand (it takes minutes)."""
     torch._dynamo.reset()
@@ -299,7 +328,10 @@ def test_centre_averages_over_processes(monkeypatch):
     torch.testing.assert_close(centre, 0.9 * torch.ones(5) + 0.1 * torch.cat([here, there]).mean(0))
 
 
-@pytest.mark.parametrize("name", ["concat", "micron-classifier", "small-cnn", "three-stream", "difference-vit"])
+OVERFIT = ["single", "concat", "mean", "updown", "late", "micron-classifier", "small-cnn", "three-stream", "difference-vit"]
+
+
+@pytest.mark.parametrize("name", OVERFIT)
 def test_overfits_eight_samples(name):
     model = build(name).train()
     # Smooth patterns: a network that averages over space cannot tell white noise from white noise.
@@ -312,3 +344,24 @@ def test_overfits_eight_samples(name):
         loss.backward()
         optimizer.step()
     assert loss.detach() < 0.15
+
+
+def test_micron_bert_overfits_eight_pairs_and_their_teacher():
+    """The pixels come back and the student learns what a teacher at rest says of each crop."""
+    model = build("micron-dino").train()
+    smooth = lambda x: nn.functional.interpolate(x[..., :4, :4], size=32, mode="bilinear")
+    first, second, _, swapped = inputs(model, n=8)
+    batch = (smooth(first), smooth(second), smooth(second), swapped)  # the crop is the frame itself: agreement can be had
+    model.centre.copy_(model(*batch)["teacher"].mean(0))  # else the targets are the same for all eight
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=3e-3)
+    agreement = []
+    for _ in range(100):
+        optimizer.zero_grad()
+        out = model(*batch)
+        out["loss"].backward()
+        optimizer.step()
+        agreement.append(out["agreement"].detach())
+    target = ((out["teacher"] - model.centre) / model.teacher_temp).softmax(dim=-1)
+    least = -torch.special.xlogy(target, target).sum(-1).mean()  # the cross-entropy of a perfect student
+    assert target.std(0).mean() > 0.2 and agreement[-1] - least < 0.1 * (agreement[0] - least)
+    assert out["reconstruction"].detach() < 0.3 * batch[0].var()

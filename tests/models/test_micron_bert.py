@@ -158,12 +158,20 @@ def test_a_changed_patch_stands_out_of_the_diagonal():
     assert int(layer(swapped, reference, torch.randn(1, 16)).dma.argmin()) == 5
 
 
-def test_equal_patches_are_equally_interesting():
-    """PoI over patches that all equal each other is constant: s = 1, and W = a."""
-    layer = MicroAttention(16)
-    reference = torch.randn(2, 1, 16).expand(-1, 9, -1)
-    out = layer(torch.randn(2, 9, 16), reference, torch.randn(2, 16))
-    torch.testing.assert_close(out.poi, torch.ones(2, 9))
+@pytest.mark.parametrize("scale, constant", [("normalised", 1.0), ("literal", 1 / 9)])
+def test_equal_patches_are_equally_interesting(scale, constant):
+    """PoI over patches that all equal each other is constant: s = 1 and W = a, so P_dma = a V(P_s); as printed s = 1/L and W = a / L."""
+    layer = MicroAttention(16, scale=scale)
+    swapped, reference, ct = torch.randn(2, 9, 16), torch.randn(2, 1, 16).expand(-1, 9, -1), torch.randn(2, 16)
+    out = layer(swapped, reference, ct)
+    torch.testing.assert_close(out.poi, torch.full((2, 9), constant))
+    without = MicroAttention(16, scale=scale, poi=False)
+    without.load_state_dict(layer.state_dict())
+    alone = without(swapped, reference, ct)
+    torch.testing.assert_close(out.dma, alone.dma)
+    torch.testing.assert_close(out.tokens, constant * alone.tokens)
+    torch.testing.assert_close(out.tokens, constant * out.dma[..., None] * layer.to_v(swapped))
+    assert out.dma.std() > 1e-3  # a itself is not constant: the reference's one query meets nine different keys
 
 
 def test_interest_follows_correlation_not_size():
@@ -227,16 +235,17 @@ def slow_head(head, x):
 
 
 def slow_forward(model, frame_t, frame_td, crop_td, swapped, teacher_temp):
-    """Eqs 13 to 15, sample by sample; swapping in the pixels, three passes. Returns (loss, reconstruction, agreement, teacher)."""
+    """Eqs 13 to 15, sample by sample; swapping in the pixels (or a token in the place of hidden patches), three passes. Returns (loss, reconstruction, agreement, teacher)."""
     encoder, patch = model.encoder, model.encoder.patch_size
     errors, cts, crops = [], [], []
     for t, td, crop, mask in zip(frame_t, frame_td, crop_td, swapped, strict=True):
-        mixed = t.clone()
-        for index in mask.nonzero()[:, 0].tolist():
+        mixed, places = t.clone(), mask.nonzero()[:, 0].tolist()
+        for index in places:
             r, c = divmod(index, encoder.grid[1])
             area = (slice(None), slice(r * patch, (r + 1) * patch), slice(c * patch, (c + 1) * patch))
             mixed[area] = td[area]
-        tokens_s, tokens_r = oracles.encoder_tokens(encoder, mixed), oracles.encoder_tokens(encoder, td)
+        hidden = () if model.mask_token is None else places
+        tokens_s, tokens_r = oracles.encoder_tokens(encoder, mixed, None, hidden, model.mask_token), oracles.encoder_tokens(encoder, td)
         p_dma = slow_micro(model.attention, tokens_s[1:], tokens_r[1:], tokens_r[0])[0]
         pred = oracles.decoder_pixels(model.decoder, oracles.linear(model.decoder.embed, p_dma), 1)
         target = oracles.patches_of(t, patch)
@@ -268,6 +277,8 @@ def slow_forward(model, frame_t, frame_td, crop_td, swapped, teacher_temp):
         {"layout": "released", "poi": False, "agreement": "dino"},
         {"scale": "literal"},
         {"dma": "off", "poi": False},
+        {"dma": "full"},
+        {"corruption": "mask"},
         {"poi_topk": 5},
     ],
     ids=str,

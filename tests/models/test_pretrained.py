@@ -4,10 +4,12 @@ import argparse
 import json
 import os
 import pickle
+import re
 from functools import partial
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
@@ -19,6 +21,7 @@ from loupe.models.mae import MaskedAutoencoder
 from loupe.models.micron_bert import MicronBert
 from loupe.models.patches import sincos_positions
 from loupe.models.pretrained import IMAGENET, convert, load_into, load_pretrained, read_weights, save_pretrained
+from loupe.models.vit import Encoder
 
 Norm = partial(nn.LayerNorm, eps=1e-6)
 SMALL = dict(image=32, patch=8, width=128, depth=2, heads=2)
@@ -86,13 +89,17 @@ def write(tmp_path, case, size, heads=None):
         pool = "avg" if case == "timm-pooled" else "token"
         network = randomise(VisionTransformer(img_size=image, patch_size=patch, embed_dim=width, depth=size["depth"], num_heads=size["heads"],
                                               num_classes=7, global_pool=pool, norm_layer=Norm))  # fmt: skip
-        torch.save(network.state_dict(), path)
+        if case == "timm-safetensors":  # as on the Hugging Face hub
+            path = path.with_suffix(".safetensors")
+            save_file(network.state_dict(), path)
+        else:
+            torch.save({("module." if case == "timm-module" else "") + k: v for k, v in network.state_dict().items()}, path)
         return path, network, "timm", {"head.weight", "head.bias"}
     network = randomise(Backbone(image, patch, width, size["depth"], size["heads"], pooled=case == "mae-face-pooled"))
     state = dict(network.state_dict())
     args = argparse.Namespace(model="mae_vit", lr=1e-3, betas=[0.9, 0.95], resume="", nested={"a": None})
     layout = "micron-bert" if case.startswith("micron-bert") else "mae-face" if case.startswith("mae-face") or case == "mae-encoder" else "mae"
-    if case == "mae":
+    if layout == "mae":
         state |= decoder_tensors(width, patches, patch)
     if case == "mae-face-pooled":
         state |= {"head.weight": torch.randn(7, width), "head.bias": torch.randn(7)}
@@ -100,13 +107,14 @@ def write(tmp_path, case, size, heads=None):
     if layout == "micron-bert":
         state = released_micron_bert(network, width, patches, patch)
         left_out = {k for k in state if k.startswith("student.backbone") or k.endswith("weight_g")}
-    if case == "micron-bert-module":
-        state, left_out = {f"module.{k}": v for k, v in state.items()}, left_out
+    if case.endswith("-module"):
+        state = {f"module.{k}": v for k, v in state.items()}
     torch.save({"model": state, "optimizer": {"state": {}, "param_groups": []}, "epoch": 799, "args": args}, path)
     return path, network, layout, left_out
 
 
-CASES = ["timm", "timm-pooled", "mae", "mae-encoder", "mae-face", "mae-face-pooled", "micron-bert", "micron-bert-module"]
+CASES = ["timm", "timm-pooled", "timm-safetensors", "timm-module", "mae", "mae-encoder", "mae-module", "mae-face", "mae-face-pooled",
+         "micron-bert", "micron-bert-module"]  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -119,14 +127,15 @@ def test_foreign_layouts_load_with_equal_features(tmp_path, case, images):
         if case == "timm-pooled":
             expected = network.fc_norm(network.forward_features(images())[:, 1:].mean(1))
         else:
-            expected = network.forward_features(images()) if case == "timm" else network(images())
+            expected = network.forward_features(images()) if case.startswith("timm") else network(images())
         got = encoder.pooled(images()) if "pooled" in case else encoder.forward_features(images())
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_full_vit_b_16_loads_from_every_layout(tmp_path):
     """The published size, once through each family; half precision on disk is a case of its own. Every tensor is another window of one
-    random tape, which a file holds once: the files stay small, yet no two tensors are alike.
+    random tape, which a file holds once: the files stay small, yet no two tensors are alike. Norms scale by about 1, so that attention
+    is far from even and depends on which rows are queries and on the number of heads.
     """
     with torch.device("meta"):
         network = VisionTransformer(img_size=224, patch_size=16, num_classes=0, norm_layer=Norm)
@@ -134,26 +143,42 @@ def test_a_full_vit_b_16_loads_from_every_layout(tmp_path):
     generator = torch.Generator().manual_seed(0)
     tape = (0.12 * torch.rand(3_000_000, generator=generator) - 0.06).half()
     state = {name: tape[997 * i :][: t.numel()].view(t.shape) for i, (name, t) in enumerate(network.state_dict().items())}
+    state |= {name: 1 + t for name, t in state.items() if re.search(r"norm\d?\.weight$", name)}
     network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
+    halved = lambda tensors: {name: tensor.half() for name, tensor in tensors.items()}
+    attention = {f"att.{n}.{s}": tape[: 768 * 768].view(768, 768) if s == "weight" else tape[:768] for n in ("to_q", "to_k", "to_v", "proj")
+                 for s in ("weight", "bias")}  # fmt: skip
+    micron = {f"backbone.{name}": tensor for name, tensor in state.items()} | attention | halved(decoder_tensors(768, 196, 16, mask_token=False))
     files = {
         "timm": state,
         "mae-face": {"model": state},
-        "mae": {"model": state | {k: v.half() for k, v in decoder_tensors(768, 196, 16).items()}, "args": argparse.Namespace(epochs=1)},
-        "micron-bert": {"model": {f"module.backbone.{name}": tensor for name, tensor in state.items()}},
+        "mae": {"model": state | halved(decoder_tensors(768, 196, 16)), "args": argparse.Namespace(epochs=1)},
+        "micron-bert": {"model": {f"module.{name}": tensor for name, tensor in micron.items()}},
     }
     first = None
     for layout, content in files.items():
         path = tmp_path / f"{layout}.pth"
         torch.save(content, path)
+        weights = read_weights(path)
+        assert weights.layout == layout and weights.dropped == {} and len(weights.tensors) == len(content.get("model", content))
         encoder = load_pretrained(path).eval()
         path.unlink()
         assert (encoder.width, encoder.depth, encoder.heads, encoder.patch_size, encoder.image_size) == (768, 12, 12, 16, 224)
         if first is None:
             first, image = encoder, torch.randn(1, 3, 224, 224, generator=generator)
-            with torch.no_grad():
-                torch.testing.assert_close(encoder.forward_features(image), network.forward_features(image), rtol=1e-5, atol=1e-5)
         else:
             assert all(torch.equal(a, b) for a, b in zip(encoder.state_dict().values(), first.state_dict().values(), strict=True))
+    with torch.no_grad():
+        expected = network.forward_features(image)
+        torch.testing.assert_close(first.forward_features(image), expected, rtol=1e-5, atol=1e-5)
+        # What the comparison must see: one block that splits its heads otherwise, or takes queries for keys.
+        attention = first.blocks[5].attn
+        attention.num_heads, attention.head_dim, attention.scale = 16, 48, 48**-0.5
+        assert (first.forward_features(image) - expected).abs().max() > 0.01
+        attention.num_heads, attention.head_dim, attention.scale = 12, 64, 64**-0.5
+        for part in (attention.qkv.weight, attention.qkv.bias):
+            part.copy_(part.unflatten(0, (3, 768))[[1, 0, 2]].flatten(0, 1))
+        assert (first.forward_features(image) - expected).abs().max() > 0.01
 
 
 def models(nano):
@@ -267,9 +292,11 @@ def test_heads_come_from_header_then_size_then_convention(nano, tmp_path):
     plain = {k: v.contiguous() for k, v in nano(width=128, depth=6, heads=4).state_dict().items()}
     save_file(plain, tmp_path / "plain.safetensors")  # as the training checkpoints are
     assert load_pretrained(tmp_path / "plain.safetensors").heads == 4
-    save_file({k: v.contiguous() for k, v in nano(width=32).state_dict().items()}, tmp_path / "odd.safetensors")
-    with pytest.raises(LoupeError, match=r"odd\.safetensors.*heads="):
-        load_pretrained(tmp_path / "odd.safetensors")
+    for odd in (dict(width=32), dict(width=128, depth=4, heads=4)):  # no named size: 64 channels a head would be wrong in silence
+        save_file({k: v.contiguous() for k, v in nano(**odd).state_dict().items()}, tmp_path / "odd.safetensors")
+        with pytest.raises(LoupeError, match=r"odd\.safetensors.*heads="):
+            load_pretrained(tmp_path / "odd.safetensors")
+        assert load_pretrained(tmp_path / "odd.safetensors", heads=2).heads == 2
 
 
 # ---- damaged and hostile files
@@ -281,6 +308,13 @@ class Bomb:
 
     def __reduce__(self):
         return os.mkdir, (self.target,)
+
+
+def rewrite(path, drop, **stated):
+    """A safetensors file without the tensors whose name starts with `drop`; its header as it was, but for `stated`."""
+    with safe_open(path, framework="pt") as file:
+        settings, tensors = json.loads(file.metadata()["loupe"]), {k: file.get_tensor(k) for k in file.keys() if not k.startswith(drop)}
+    save_file(tensors, path, metadata={"loupe": json.dumps(settings | stated)})
 
 
 def damaged(tmp_path, how):
@@ -326,13 +360,32 @@ def damaged(tmp_path, how):
     elif how == "header":
         path = tmp_path / "bad.safetensors"
         path.write_bytes((20).to_bytes(8, "little") + b"{" + bytes(30))
+    elif how.startswith("stated") or how in ("last-block", "last-decoder-block", "no-decoder"):
+        path = tmp_path / "ours.safetensors"
+        encoder = Encoder(image_size=16, patch_size=8, width=64, depth=2, heads=2)
+        save_pretrained(MaskedAutoencoder(encoder, decoder_width=32, decoder_depth=2, decoder_heads=2), path)
+        drop = {"last-block": "encoder.blocks.1.", "last-decoder-block": "decoder.blocks.1.", "no-decoder": ("decoder.", "mask_token")}.get(how, "-")
+        rewrite(path, drop, **{"stated-image": {"image_size": 32}, "stated-heads": {"heads": 3}, "stated-word": {"depth": "2"},
+                               "stated-endless": {"depth": 10**9}}.get(how, {}))  # fmt: skip
+    elif how == "named-network":
+        content["args"].model = "mae_vit_base_patch16"  # which has 12 blocks
+        torch.save(content, path)
+    elif how == "named-decoder":
+        path, *_ = write(tmp_path, "mae", SMALL)
+        content = torch.load(path, weights_only=False)
+        for index in range(2, 12):
+            content["model"] |= {k.replace("blocks.1.", f"blocks.{index}."): v for k, v in content["model"].items() if k.startswith("blocks.1.")}
+        content["args"].model = "mae_vit_base_patch16_dec64d2b"
+        torch.save(content, path)
     if how in ("missing", "no-positions", "misshapen", "odd-patch", "no-square", "unexpected", "other-network", "no-tensors", "list"):
         torch.save(content, path)
     return path
 
 
 DAMAGES = ["absent", "folder", "empty", "truncated-start", "truncated-half", "truncated-end", "text", "picture", "flipped", "missing",
-           "no-positions", "misshapen", "odd-patch", "no-square", "unexpected", "other-network", "no-tensors", "list", "safetensors", "header"]  # fmt: skip
+           "no-positions", "misshapen", "odd-patch", "no-square", "unexpected", "other-network", "no-tensors", "list", "safetensors", "header",
+           "last-block", "last-decoder-block", "no-decoder", "stated-image", "stated-heads", "stated-word", "stated-endless", "named-network",
+           "named-decoder"]  # fmt: skip
 
 
 @pytest.mark.parametrize("how", DAMAGES)
@@ -343,9 +396,40 @@ def test_damaged_files_are_named_in_one_sentence(tmp_path, how):
             act(path)
         message = str(caught.value)
         assert str(path) in message and "\n" not in message and len(message) < 400 + len(str(path))
-    named = {"missing": "blocks.1.mlp.fc2.weight", "misshapen": "(3, 3)", "unexpected": "ls1.gamma", "no-positions": "pos_embed"}
+    named = {"missing": "blocks.1.mlp.fc2.weight", "misshapen": "(3, 3)", "unexpected": "ls1.gamma", "no-positions": "pos_embed",
+             "last-block": "lacks blocks.1.", "last-decoder-block": "lacks decoder.blocks.1.", "no-decoder": "lacks decoder.",
+             "stated-image": "pos_embed", "stated-heads": "heads", "stated-word": "depth", "stated-endless": "blocks",
+             "named-network": "lacks blocks.10.", "named-decoder": "lacks decoder_blocks.1."}  # fmt: skip
     assert named.get(how, "") in message
     assert not (tmp_path / "new.safetensors").exists()
+
+
+TINY = dict(image=16, patch=8, width=64, depth=1, heads=1)
+
+
+@pytest.mark.parametrize("damage", ["missing", "misshapen", "scalar"])
+@pytest.mark.parametrize("layout", ["mae", "micron-bert"])
+def test_every_tensor_of_every_part_is_checked(tmp_path, layout, damage):
+    """Encoder, decoder, attention, heads, teacher: whichever tensor is damaged is named by the name it has in the file."""
+    path, _, _, left_out = write(tmp_path, layout, TINY)
+    whole = torch.load(path, weights_only=False)["model"]
+    for index, name in enumerate(sorted(whole.keys() - left_out)):
+        state = dict(whole)
+        if damage == "missing":
+            del state[name]
+        else:
+            *rest, last = whole[name].shape
+            state[name] = torch.zeros(()) if damage == "scalar" else torch.zeros(*rest, last + 1)
+        torch.save({"model": state}, path)
+        with pytest.raises(LoupeError, match=rf"{re.escape(str(path))}.*\b{re.escape(name)}\b"):
+            load_pretrained(path) if index % 2 else convert(path, tmp_path / "new.safetensors")  # they share the check
+    assert not (tmp_path / "new.safetensors").exists()
+
+
+def test_a_deeper_network_is_not_cut_to_fit(nano, tmp_path):
+    save_pretrained(nano(depth=3), tmp_path / "deep.safetensors")
+    with pytest.raises(LoupeError, match=r"deep\.safetensors has an unexpected blocks\.2\."):
+        load_into(nano(depth=2), tmp_path / "deep.safetensors")
 
 
 @pytest.mark.parametrize("form", ["torch", "legacy", "pickle", "args", "protocol-4"])
@@ -389,3 +473,12 @@ def test_header_of_our_own_files_is_readable_json(nano, tmp_path):
     blob = (tmp_path / "e.safetensors").read_bytes()
     header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])
     assert json.loads(header["__metadata__"]["loupe"])["heads"] == 2
+
+
+def test_the_decoders_size_is_in_the_header_of_written_and_converted_files(nano, tmp_path):
+    save_pretrained(MaskedAutoencoder(nano(), decoder_width=16, decoder_depth=3, decoder_heads=2), tmp_path / "mae.safetensors")
+    convert(tmp_path / "mae.safetensors", tmp_path / "mae.pth", "mae")
+    convert(tmp_path / "mae.pth", tmp_path / "back.safetensors", heads=2)
+    for name in ("mae", "back"):
+        settings = read_weights(tmp_path / f"{name}.safetensors").settings
+        assert (settings["depth"], settings["decoder_depth"], settings["decoder_width"]) == (2, 3, 16)

@@ -10,7 +10,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from loupe.errors import LoupeError
 from loupe.models.patches import map_image, patchify, sincos_positions, unpatchify
-from loupe.models.vit import SIZES, Encoder
+from loupe.models.vit import SIZES, Decoder, Encoder
 
 
 @pytest.mark.parametrize("patch, grid, channels", [(8, (4, 4), 3), (2, (3, 5), 1), (4, (2, 3), 3)])
@@ -38,11 +38,17 @@ def test_positions_have_maes_channel_order(width, grid):
 
 
 @pytest.mark.parametrize("options", [dict(), dict(depth=3, heads=4), dict(image_size=24, patch_size=8, width=16, heads=1, depth=1)])
-def test_encoder_equals_loops(nano, images, options):
-    encoder = nano(**options)
-    batch = images(2, side=encoder.image_size)
-    expected = torch.stack([oracles.encoder_tokens(encoder, image) for image in batch])
-    torch.testing.assert_close(encoder.forward_features(batch).double(), expected, rtol=1e-5, atol=1e-5)
+def test_encoder_equals_loops_in_value_and_after_one_step(nano, images, options):
+    fast, slow = nano(**options), nano(**options)
+    batch = images(2, side=fast.image_size)
+    out, expected = fast.forward_features(batch), torch.stack([oracles.encoder_tokens(slow, image) for image in batch])
+    torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-5)
+    weigh = torch.linspace(-1, 1, out.shape[-1])  # the mean square of a normalised token is constant: it would have no gradient
+    for model, value in ((fast, (out * weigh).sum(-1).square().mean()), (slow, (expected * weigh.double()).sum(-1).square().mean())):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+        value.backward()
+        optimizer.step()
+    torch.testing.assert_close(fast.state_dict(), slow.state_dict(), rtol=1e-5, atol=1e-5)
 
 
 def test_pooled_is_the_norm_of_the_mean_patch(nano, images):
@@ -74,15 +80,23 @@ def test_drop_path_grows_linearly_and_is_off_in_eval(nano, images):
     torch.testing.assert_close(encoder(images()), encoder(images()), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name, parameters", [("base", 85_798_656 - 197 * 768), ("large", 303_301_632 - 197 * 1024)])
-def test_published_sizes_are_the_published_networks(name, parameters):
+PUBLISHED = {"base": 85_798_656 - 197 * 768, "large": 303_301_632 - 197 * 1024}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_sizes_are_the_networks_of_timm_and_the_published_ones(name):
     size = SIZES[name]
     with torch.device("meta"):
-        ours = Encoder.of_size(size, image_size=224, patch_size=16)
+        ours = Encoder.of_size(name, image_size=224, patch_size=16)
         timms = VisionTransformer(img_size=224, patch_size=16, embed_dim=size.width, depth=size.depth, num_heads=size.heads, num_classes=0)
+        decoder = Decoder(ours, width=size.decoder_width, depth=size.decoder_depth, heads=size.decoder_heads, class_token=True)
+        assert ours(torch.empty(2, 3, 224, 224)).shape == (2, 197, size.width)
+        assert decoder(decoder.embed(torch.empty(2, 197, size.width))).shape == (2, 196, 16 * 16 * 3)
     count = sum(p.numel() for p in ours.parameters())
     # timm's positions are a parameter, ours a buffer
-    assert count == parameters == sum(p.numel() for p in timms.parameters()) - timms.pos_embed.numel()
+    assert count == sum(p.numel() for p in timms.parameters()) - timms.pos_embed.numel()
+    assert count == PUBLISHED.get(name, count)
+    assert size.width // size.heads == (64 if name in PUBLISHED else 32)
 
 
 def test_layer_groups_cover_every_parameter_in_order(nano):

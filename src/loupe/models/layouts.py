@@ -40,8 +40,8 @@ EXPLAINED = {
 class Weights:
     """A checkpoint under Loupe's names: encoder.*, decoder.*, mask_token, attention.*, head.*, teacher_encoder.*, teacher_head.*, centre.
 
-    dropped: name in the file -> why it was left out. settings: image_size, patch_size, width, depth, heads, mlp_ratio where the file says
-    so (Loupe's own do; the others leave heads to be worked out).
+    dropped: name in the file -> why it was left out. settings: what the file itself states of its network: our own header all sizes, MAE's
+    stored arguments the depths; the rest is worked out (`loupe.models.pretrained`).
     """
 
     layout: str
@@ -66,7 +66,7 @@ class Weights:
 
 def recognise(state: dict[str, Tensor], wrapped: bool, where: str) -> str:
     """The layout of a state dict without `module.` prefixes. Raises LoupeError naming `where` for any other."""
-    if "patch_embed.weight" in state or "encoder.patch_embed.weight" in state:
+    if any(f"{part}patch_embed.{name}" in state for part in ("", "encoder.") for name in ("weight", "bias")):
         return "loupe"
     if any(name.startswith("backbone.") for name in state):
         return "micron-bert"
@@ -81,7 +81,7 @@ def recognise(state: dict[str, Tensor], wrapped: bool, where: str) -> str:
 def to_loupe(state: dict[str, Tensor], layout: str, where: str) -> Weights:
     """Rename a foreign state dict. Raises LoupeError for a tensor that is neither known nor explained."""
     if layout == "loupe":
-        bare = "patch_embed.weight" in state
+        bare = not any(name.startswith("encoder.") for name in state)
         return Weights(layout, {f"encoder.{name}" if bare else name: tensor for name, tensor in state.items()})
     weights = Weights(layout, {})
     has_norm = "norm.weight" in state
@@ -91,8 +91,8 @@ def to_loupe(state: dict[str, Tensor], layout: str, where: str) -> Weights:
             weights.dropped[name] = _explain(name, tensor, where)
             continue
         if ours.endswith("patch_embed.weight"):
-            tensor = convolution_to_linear(tensor, where)
-        weights.tensors[ours] = tensor[0] if ours == "centre" else tensor
+            tensor = convolution_to_linear(tensor, f"{where} ({name})")
+        weights.tensors[ours] = tensor[0] if ours == "centre" and tensor.ndim else tensor
     return weights
 
 
@@ -111,7 +111,7 @@ def from_loupe(weights: Weights, layout: str) -> tuple[dict[str, Tensor], dict[s
             continue
         if name.endswith("patch_embed.weight"):
             tensor = linear_to_convolution(tensor)
-        state[_theirs(name, layout)] = tensor[None] if name == "centre" else tensor
+        state[name_in(name, layout)] = tensor[None] if name == "centre" else tensor
     if layout == "micron-bert" and any(name.startswith("student.head.") for name in state):
         state |= {f"student.{name}": tensor for name, tensor in state.items() if name.startswith("backbone.")}
         for side in ("student", "teacher"):
@@ -168,8 +168,10 @@ def _explain(name: str, tensor: Tensor, where: str) -> str:
     raise LoupeError(f"{where} holds an unexpected tensor {name} {tuple(tensor.shape)}: it is not one of the networks Loupe can read.")
 
 
-def _theirs(name: str, layout: str) -> str:
-    """The inverse of `_ours`."""
+def name_in(name: str, layout: str) -> str:
+    """What `layout` calls a tensor of Loupe, the inverse of `_ours`; of Loupe's own, the name inside its part."""
+    if layout == "loupe":
+        return name.removeprefix("encoder.")
     if name.startswith("decoder."):
         return name.replace("decoder.", "decoder_", 1)
     convolution = re.sub(r"patch_embed\.(weight|bias)$", r"patch_embed.proj.\1", name)
@@ -179,7 +181,7 @@ def _theirs(name: str, layout: str) -> str:
                          ("teacher_head.", "teacher.head."), ("head.", "student.head.")):  # fmt: skip
         if convolution.startswith(ours):
             return re.sub(r"head\.last$", "head.last_layer.weight_v", theirs + convolution.removeprefix(ours))
-    return "dino_loss_fn.center"
+    return "dino_loss_fn.center" if name == "centre" else convolution
 
 
 def _no_place(name: str, weights: Weights, layout: str) -> str | None:
