@@ -187,12 +187,13 @@ def test_every_figure_is_redrawn_with_the_bytes_of_its_notebook(lab, tmp_path):
     saved = lab.home / "reports/figures"
     assert {path.relative_to(saved).with_suffix("").as_posix() for path in saved.glob("*/*.png")} == set(FIGURES)
     for name in FIGURES:
-        again = redraw(lab.home, name, tmp_path / "again")
-        for path, repeated in zip(redraw(lab.home, name, tmp_path), again, strict=True):
-            notebook_s = saved / path.relative_to(tmp_path)
-            assert path.read_bytes() == repeated.read_bytes(), f"{name}{path.suffix}"
-            if notebook_s.exists() or path.suffix == ".png":  # photographs are saved by their notebooks as PNG alone
-                assert path.read_bytes() == notebook_s.read_bytes(), f"{name}{path.suffix}"
+        drawn = redraw(lab.home, name, tmp_path)
+        by_notebook = [path for path in drawn if (saved / path.relative_to(tmp_path)).exists()]
+        for path in by_notebook:
+            assert path.read_bytes() == (saved / path.relative_to(tmp_path)).read_bytes(), f"{name}{path.suffix}"
+        if by_notebook != drawn:  # photographs are saved by their notebooks as PNG alone; drawn twice, the other formats are equal, too
+            for path, again in zip(drawn, redraw(lab.home, name, tmp_path / "again"), strict=True):
+                assert path.read_bytes() == again.read_bytes(), f"{name}{path.suffix}"
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / "notebooks").glob("*.py")), ids=lambda path: path.stem)
