@@ -1,40 +1,27 @@
-"""Read, check, convert and write checkpoints: our own, MAE's, MAE-Face's, timm's, Micron-BERT's (`loupe.models.layouts`).
-
-Strangers' files are data, never programs: safetensors, or torch files through `weights_only=True` with `argparse.Namespace` (plain
-attributes; MAE and Micron-BERT store their arguments so) as the one addition. A file that pickles anything else is refused unexecuted.
-"""
+"""Networks out of checkpoints, checked, and back: our own, MAE's, MAE-Face's, timm's, Micron-BERT's (`loupe.models.layouts`)."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import os
 import re
-import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from loupe.errors import LoupeError
 from loupe.models.agreement import DinoHead
-from loupe.models.layouts import WRAPPED, Weights, from_loupe, name_in, recognise, to_loupe
+from loupe.models.layouts import Weights, name_in, recognise, to_loupe
 from loupe.models.micro_attention import MicroAttention
 from loupe.models.vit import SIZES, Decoder, Encoder
+from loupe.models.weight_files import ENCODER, read_tensors, write_weights
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 LOUPE = ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-
-ENCODER = ("image_size", "patch_size", "width", "depth", "heads", "mlp_ratio", "in_chans")  # arguments of `Encoder`, as in our headers
-STATED = {*ENCODER, "decoder_width", "decoder_depth"}
-MAE_DEPTHS = {"base": 12, "large": 24, "huge": 32}  # of the networks that MAE's and MAE-Face's `args.model` name
-MAE_DECODER = (512, 8)  # width and depth of "dec512d8b", which a name without a decoder means, too
 
 
 def load_pretrained(
@@ -93,7 +80,7 @@ def load_into(model: nn.Module, path: str | os.PathLike) -> dict[str, str]:
 
 def read_weights(path: str | os.PathLike) -> Weights:
     """A checkpoint under Loupe's names. Raises LoupeError naming the file."""
-    state, wrapped, settings = _read(Path(path))
+    state, wrapped, settings = read_tensors(Path(path))
     state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     weights = to_loupe(state, recognise(state, wrapped, str(path)), str(path))
     weights.settings = settings
@@ -101,7 +88,7 @@ def read_weights(path: str | os.PathLike) -> Weights:
 
 
 def check_parts(weights: Weights, heads: int | None, where: str) -> dict[str, float]:
-    """The settings of the network in a checkpoint (`STATED`; those of the decoder where there is one), worked out from what it states, then
+    """The settings of the network in a checkpoint (`weight_files.STATED`; those of the decoder where there is one), worked out from what it states, then
     from its shapes.
 
     Raises LoupeError naming the file `where` and the tensor unless every part that the file holds is whole and fits the others: encoder,
@@ -156,7 +143,7 @@ def save_pretrained(model: nn.Module, path: str | os.PathLike, layout: str = "lo
     settings = {name: getattr(encoder, name) for name in ENCODER}
     if isinstance(decoder := getattr(model, "decoder", None), Decoder):
         settings |= {"decoder_width": decoder.width, "decoder_depth": len(decoder.blocks)}
-    return _write(Weights("loupe", tensors, settings=settings), Path(path), layout)
+    return write_weights(Weights("loupe", tensors, settings=settings), Path(path), layout)
 
 
 @dataclass(frozen=True)
@@ -181,7 +168,7 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, layout: str | 
         layout = "loupe"
     weights = read_weights(source)
     weights.settings = check_parts(weights, heads, str(source))
-    lost = _write(weights, target, layout)
+    lost = write_weights(weights, target, layout)
     return Conversion(weights.layout, layout, len(weights.tensors) - len(lost), weights.dropped | lost)
 
 
@@ -287,76 +274,3 @@ def _heads(layout: str, width: int, depth: int, where: str) -> int:
     if width % 64:
         raise LoupeError(f"{where} does not tell its number of attention heads (width {width}); give it as heads=.")
     return width // 64
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], bool, dict]:
-    """Tensors of a file, whether they were wrapped in a dict, and the settings in a safetensors header."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(9)
-    except OSError as error:
-        raise LoupeError(f"{path} cannot be opened ({error.strerror}): check the path of the checkpoint.") from error
-    if not start:
-        raise LoupeError(f"{path} is empty: fetch the checkpoint again.")
-    if start[8:] == b"{":
-        return _read_safetensors(path)
-    return _read_torch(path)
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], bool, dict]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            settings = json.loads((file.metadata() or {}).get("loupe", "{}"))
-            if not isinstance(settings, dict):
-                raise ValueError("its header states no settings")
-            for name in STATED & settings.keys():
-                if type(settings[name]) not in ((int, float) if name == "mlp_ratio" else (int,)) or settings[name] <= 0:
-                    raise ValueError(f"its header states {name} = {settings[name]!r}")
-            return {name: file.get_tensor(name) for name in file.keys()}, False, settings
-    except (SafetensorError, OSError, ValueError) as error:
-        raise LoupeError(f"{path} is a damaged safetensors file ({error}): fetch or write it again.") from error
-
-
-def _read_torch(path: Path) -> tuple[dict[str, Tensor], bool, dict]:
-    try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
-            warnings.simplefilter("ignore")
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a stranger's bytes can make the reader fail in any way: all of them end in one sentence
-        if stranger := re.search(r"GLOBAL (\S+)", str(error)):
-            raise LoupeError(
-                f"{path} pickles {stranger[1]}, not only tensors: Loupe runs nothing out of a checkpoint; "
-                "ask its makers for safetensors or a plain state dict."
-            ) from error
-        raise LoupeError(f"{path} is truncated, or no checkpoint that can be read as plain tensors ({type(error).__name__}): fetch it again.") from error
-    wrapped, settings = False, _stated_by(loaded.get("args")) if isinstance(loaded, dict) else {}
-    for name in ("model", "state_dict"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(name), dict):
-            loaded, wrapped = loaded[name], True
-    if not isinstance(loaded, dict) or not loaded or not all(isinstance(tensor, Tensor) for tensor in loaded.values()):
-        raise LoupeError(f"{path} holds no dict of tensors, bare or under 'model': it is not a checkpoint of a network Loupe can read.")
-    return loaded, wrapped, settings
-
-
-def _stated_by(args: object) -> dict[str, int]:
-    """Depths in the name of the network among MAE's stored arguments: `mae_vit_base_patch16`, `vit_large_patch16`, `..._dec512d8b`."""
-    name = str(args.get("model") if isinstance(args, dict) else getattr(args, "model", ""))
-    match = re.fullmatch(r"(?:mae_)?vit_(base|large|huge)_patch\d+(?:_dec(\d+)d(\d+)b)?", name)
-    if not match:
-        return {}
-    width, depth = (int(match[2]), int(match[3])) if match[2] else MAE_DECODER
-    return {"depth": MAE_DEPTHS[match[1]], "decoder_width": width, "decoder_depth": depth}
-
-
-def _write(weights: Weights, path: Path, layout: str) -> dict[str, str]:
-    """Write whole or not at all; returns what `layout` could not hold."""
-    state, dropped = from_loupe(weights, layout)
-    state = {name: tensor.contiguous().clone() for name, tensor in state.items()}  # safetensors wants no shared memory
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    if layout == "loupe":
-        save_file(state, temporary, metadata={"loupe": json.dumps(weights.settings)})
-    else:
-        torch.save({"model": state} if layout in WRAPPED else state, temporary)
-    os.replace(temporary, path)
-    return dropped
