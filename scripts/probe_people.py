@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from difficulty import NOTHING, rendered
 
 from loupe.config import find_root, load
 from loupe.data.store import read_store
@@ -21,17 +22,10 @@ from loupe.errors import LoupeError
 from loupe.evaluation.effects import effect_of
 from loupe.evaluation.metrics import macro_f1
 from loupe.evaluation.statistics import bootstrap_interval
-from loupe.faces.generate import prepare
-from loupe.faces.plan import StudySetPlan
 from loupe.training.build import build_encoder
 from loupe.training.checkpoint import load_weights
 from loupe.training.mae_face import linear_probe, pooled_features
 from loupe.training.stills import prediction_table
-
-COUNTS = dict.fromkeys(
-    ("pretrain_subjects", "train_subjects", "val_subjects", "clip_subjects", "frames_per_clip_subject", "micro_subjects", "micro_clips",
-     "none_clips", "macro_clips"), 0,
-) | {"test_subjects": 40, "stills_per_subject": 32}  # fmt: skip
 
 
 def main() -> None:
@@ -42,14 +36,14 @@ def main() -> None:
     options = parser.parse_args()
     root = find_root()
     config = load([], root)
+    options.size = config.scale.image.size
     if options.seed == config.data.seed:
         raise LoupeError(f"Seed {options.seed} draws the study's own people, its test people among them: take another.")
     stills = read_store(root / "data" / "prepared" / "stills")
     train, classes = stills.split("train"), len(stills.class_names)
     with tempfile.TemporaryDirectory() as folder:
-        plan = StudySetPlan(seed=options.seed, size=config.scale.image.size, nuisance=config.data.nuisance, macro_stride=1, **COUNTS)
-        prepare(plan, Path(folder) / "out", Path(folder) / "people", options.workers, root / "data" / "scratch" / "assets")
-        others = read_store(Path(folder) / "out" / "stills")
+        counts = NOTHING | {"test_subjects": 40, "stills_per_subject": 32}
+        others, _ = rendered(counts, options.seed, config.data.nuisance, "stills", options, Path(folder))
         trained = build_encoder(config)
         load_weights(root / "data" / "runs" / "mae-face" / "encoder.safetensors", trained)
         encoders = [("MAE-Face", 0, trained)]
