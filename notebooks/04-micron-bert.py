@@ -89,8 +89,8 @@ signal.round(4)
 # %% [markdown]
 # ## Look: maps over the true motion
 #
-# Inference uses no swap: $t$ = onset, $t + d$ = apex. The paper does not say whether a *changed* patch is high or low in the map, so both signs are shown:
-# `DMA` is $a$ itself, `DMA, inverted` is $\max a - a$.
+# Inference uses no swap: $t$ = onset, $t + d$ = apex. The paper does not say whether a *changed* patch is high or low in the map; the authors' released
+# code draws $1 - \mathrm{diag}\,A / \max$, so for them it is low. Both signs are scored: `DMA` is $a$ itself, `DMA, inverted` is $\max a - a$.
 
 # %%
 known = with_true_motion(session.prepared("micro"))  # the generated clips, also where `micro` is imported
@@ -165,7 +165,8 @@ session.finish()
 # ## Exercises
 #
 # 1. `overrides = ["micron_bert.scale=literal"]`: what happens to the reconstruction, and why?
-# 2. `overrides = ["data.nuisance=0"]` needs `dvc repro data` first: does frame difference now win? Why would that be no surprise?
+# 2. Set `nuisance: 0` in `conf/data/generated.yaml` and run `dvc repro micron-bert` (an override in this notebook would not do: the clips it reads are
+#    already made). Does frame difference now win? Why would that be no surprise?
 # 3. Why must pre-training not see the people of the micro clips, although it uses no labels?
 # 4. Drift the head by one pixel (Try it): which map reacts, and is that what a reader of micro-expressions wants?
 #

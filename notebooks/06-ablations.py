@@ -162,14 +162,16 @@ session.finish()
 #
 # ## Exercises
 #
-# 1. Add an arm with `self_attention` off (it is a key of `conf/model/dual_view.yaml`): what must change so that only one arm uses it?
+# 1. Add an arm `{name: concat-local-only, variant: concat, self_attention: false}` to `conf/experiment/ablations.yaml` and run `dvc repro ablations`. What is
+#    its effect, and how much larger would it have to be for these people and seeds to show it?
 # 2. Why is "untrained" the right rival for pre-training, and not the majority class?
 # 3. Sort the parts by effect on *validation* people. Is the order that of the test people?
 # 4. Three parts are removed one at a time. Why can their effects not be added up?
 #
 # <details><summary>Solutions</summary>
 #
-# 1. `Arm` in `src/loupe/config.py` needs the switch, and `build_classifier` must read it from the arm.
+# 1. Read the width of its interval, not only its middle: an effect below about half that width cannot be told from none here. (The switch is a field of
+#    `Arm` in `src/loupe/settings.py`; `build_classifier` lets it override `conf/model/dual_view.yaml` for this arm alone.)
 # 2. It shares the architecture: a random network plus a linear head already reads differences of brightness.
 # 3. With this few people, often not; that is why nothing may be chosen on test people.
 # 4. They interact: attention may matter only with pre-training. One-at-a-time effects say what each is worth *in the presence of the others*.

@@ -34,6 +34,7 @@ class EncoderSize:
     width: int
     depth: int
     heads: int
+    checkpoint_blocks: bool = False  # recompute every block in the backward pass: a third more time, a fraction of the memory
 
 
 @dataclass(frozen=True)
@@ -205,6 +206,10 @@ class Arm:
     @property
     def two_views(self) -> bool:
         return self.variant not in ("single", "small-cnn")
+
+    @property
+    def pretrained(self) -> bool:
+        return self.init == "mae" and self.variant != "small-cnn"
 
 
 @dataclass(frozen=True)

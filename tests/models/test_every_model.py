@@ -39,6 +39,7 @@ MODELS = {
     "encoder": encoder,
     "encoder-checkpointed": lambda: encoder(checkpoint_blocks=True),
     "mae": lambda: MaskedAutoencoder(encoder(), decoder_width=16, decoder_depth=1, decoder_heads=2),
+    "mae-checkpointed": lambda: MaskedAutoencoder(encoder(checkpoint_blocks=True), decoder_width=16, decoder_depth=1, decoder_heads=2),
     "mae-raw": lambda: MaskedAutoencoder(encoder(), decoder_width=16, decoder_depth=1, decoder_heads=2, norm_pix=False),
     "single": lambda: dual(variant="single"),
     "single-matched": lambda: dual(variant="single", depth_matched=True),
@@ -233,12 +234,24 @@ def test_decay_and_layers_know_every_parameter(name):
     layers = group_parameters(model, model.group_matcher(coarse=False), reverse=True)
     prefix = "" if name == "encoder" else "encoder."
     for n in trained:
-        if n.startswith(f"{prefix}blocks."):
-            assert layers[n] == 1 + int(n.removeprefix(f"{prefix}blocks.").split(".")[0])
+        if n.startswith((f"{prefix}blocks.", "low_ipsilateral.")):  # the second view's own copies learn as fast as their originals
+            assert layers[n] == 1 + int(n.removeprefix(f"{prefix}blocks.").removeprefix("low_ipsilateral.").split(".")[0])
         elif n.startswith((f"{prefix}cls_token", f"{prefix}patch_embed")):
             assert layers[n] == 0
         else:
             assert layers[n] == 3 == max(layers.values()), n
+
+
+def test_convolutional_baselines_have_layers_and_decay_too():
+    """The rate falls with depth: the first convolution is layer 0, the head last; batch norms and biases are not decayed (they are vectors)."""
+    for name, first in (("small-cnn", "features.0.weight"), ("three-stream", "streams.1.0.weight")):
+        model = build(name)
+        assert model.no_weight_decay() == set()
+        layers = group_parameters(model, model.group_matcher(coarse=False), reverse=True)
+        assert layers[first] == 0 and layers["head.weight"] == layers["head.bias"] == max(layers.values()) > 0
+        assert set(layers) == {n for n, _ in model.named_parameters()}
+    order = [layers for n, layers in group_parameters(build("small-cnn"), SmallVGG(8).group_matcher(), reverse=True).items() if n.endswith("weight")]
+    assert order == sorted(order)
 
 
 @pytest.mark.parametrize("name", ["mae", "mae-raw", "micron", "micron-dino", "micron-literal", "micron-released"])
@@ -258,7 +271,7 @@ def test_a_loss_over_processes_is_the_loss_of_the_whole_batch(name):
     torch.testing.assert_close(dict(model.named_buffers()), before, rtol=0, atol=0)
 
 
-COMPILED = ["encoder-checkpointed", "mae", "concat-own-low", "updown", "late", "micron-dino", "micron-topk", "micron-classifier",
+COMPILED = ["encoder-checkpointed", "mae", "mae-checkpointed", "concat-own-low", "updown", "late", "micron-dino", "micron-topk", "micron-classifier",
             "difference-vit"]  # fmt: skip
 
 

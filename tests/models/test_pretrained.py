@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
 
+import loupe.models
 from loupe.errors import LoupeError
 from loupe.models.dual_view import DualViewClassifier
 from loupe.models.layouts import LAYOUTS, convolution_to_linear, linear_to_convolution
@@ -25,6 +26,12 @@ from loupe.models.vit import Encoder
 
 Norm = partial(nn.LayerNorm, eps=1e-6)
 SMALL = dict(image=32, patch=8, width=128, depth=2, heads=2)
+
+
+def test_the_loader_is_part_of_the_models_package():
+    assert loupe.models.load_pretrained is load_pretrained
+    with pytest.raises(AttributeError, match="load_pretrainde"):
+        loupe.models.load_pretrainde  # noqa: B018
 
 
 class Backbone(nn.Module):

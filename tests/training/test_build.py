@@ -6,7 +6,7 @@ import torch
 
 from loupe.config import Arm, load
 from loupe.models.baselines.small_cnn import SmallVGG
-from loupe.training.build import build_classifier, build_micron_bert
+from loupe.training.build import build_classifier, build_mae, build_micron_bert
 
 CONFIG = load(["scale=smoke"], Path(__file__).resolve().parents[2])
 
@@ -29,9 +29,17 @@ def test_micron_bert_masks_and_keeps_the_share_of_patches_it_is_asked_for():
     assert build_micron_bert(CONFIG, 0, poi_topk=0.5).attention.poi_topk == patches // 2
 
 
+def test_one_setting_checkpoints_the_blocks_of_every_model():
+    saving = load(["scale=smoke", "scale.encoder.checkpoint_blocks=true"], Path(__file__).resolve().parents[2])
+    for config, asked in ((CONFIG, False), (saving, True)):
+        models = build_mae(config), build_micron_bert(config, 0), build_classifier(config, Arm("x", "concat", init="scratch"), 8, 0, Path("none"))
+        assert [model.encoder.checkpoint_blocks for model in models] == [asked] * 3
+        assert [model.decoder.checkpoint_blocks for model in models[:2]] == [asked] * 2
+
+
 def test_the_convolutional_baseline_is_an_arm_with_one_view_and_needs_no_encoder():
-    arm = Arm(name="small-cnn", variant="small-cnn", init="scratch")
+    arm = Arm(name="small-cnn", variant="small-cnn")
     first, again, other = (build_classifier(CONFIG, arm, 8, seed, Path("absent.safetensors")) for seed in (0, 0, 1))
-    assert isinstance(first, SmallVGG) and not arm.two_views
+    assert isinstance(first, SmallVGG) and not arm.two_views and not arm.pretrained
     weights = [model.features[0].weight for model in (first, again, other)]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])

@@ -160,4 +160,4 @@ class DualViewClassifier(nn.Module):
         return {"encoder.cls_token", "view_embed"} | gammas
 
     def group_matcher(self, coarse: bool = False) -> dict:
-        return layer_groups("encoder.", coarse)
+        return layer_groups("encoder.", coarse, copies="low_ipsilateral")

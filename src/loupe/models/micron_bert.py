@@ -1,14 +1,18 @@
 """Micron-BERT: micro-expressions from two frames, learnt without labels (arXiv 2304.03195).
 
-The order of the paper, with its equation numbers (Loupe could read Eqs 8, 9 and 13 to 15 and the prose between them):
+The order of the paper, with its equation numbers. Loupe could read Eqs 8, 9 and 13 to 15 and the prose between them; what else is numbered
+can be told by its place alone, and the exact number is unknown to us:
 
-    embedding    z^i = alpha(p^i) + e(i), and a contextual token         loupe.models.vit.Encoder.embed
-    swapping     I_{t/s} = where(m, I_{t+d}, I_t), m random blocks       swap_blocks, MicronBert.forward
-    encoder      x' = x + MHA(LN x); x = x' + MLP(LN x')                 loupe.models.vit (timm's Block)
-    DMA          Eq. 8, Eq. 9                                            loupe.models.micro_attention
-    PoI          S, W = diag(A) S, P_dma = W V(P_s)                      loupe.models.micro_attention
-    decoder      restores the unswapped I_t                              MicronBert.decode
-    losses       Eq. 14 L_r, Eq. 15 L_agg, Eq. 13 their sum              MicronBert.forward, loupe.models.agreement
+    embedding    z^i = alpha(p^i) + e(i), and a contextual token         within Eqs 1 to 7; loupe.models.vit.Encoder.embed
+    swapping     I_{t/s} = where(m, I_{t+d}, I_t), m random blocks       within Eqs 1 to 7; swap_blocks, MicronBert.encode
+    encoder      x' = x + MHA(LN x); x = x' + MLP(LN x')                 within Eqs 1 to 7; loupe.models.vit (timm's Block)
+    DMA          Eq. 8 A = softmax(Q(P_r) K(P_s)^T)                      loupe.models.micro_attention, MicroAttention._diagonal
+                 Eq. 9 P_dma = diag(A) V(P_s)                            MicroAttention.forward
+    PoI          S, W = diag(A) S, P_dma = W V(P_s)                      within Eqs 10 to 12; MicroAttention.interest and forward
+    decoder      restores the unswapped I_t                              within Eqs 10 to 12; MicronBert.decode
+    losses       Eq. 13 L = gamma L_r + beta L_agg                       MicronBert.forward
+                 Eq. 14 L_r = MSE(y'_t, I_t)                             MicronBert.reconstruction_loss
+                 Eq. 15 L_agg = MSE(ct, ct of a crop)                    loupe.models.agreement
 
 Where paper, released code (github uark-cviu/Micron-BERT @03cfb02) and Loupe differ:
 
@@ -17,6 +21,8 @@ Where paper, released code (github uark-cviu/Micron-BERT @03cfb02) and Loupe dif
                       no scale written                1/sqrt(D), output projection        layout="released": as released
     DMA weight        diag(A), at most 1              diag(A) if diag_att, else full A    L diag(A), mean about 1; scale="literal": diag(A);
                                                       (the public weights: full)          dma="diagonal" | "full" | "off"
+    map as a picture  sign not stated                 1 - diag(A) / max of the batch:     a itself and max a - a, "inverted"
+                                                      changed patches are low in A
     PoI               correlation of ct_r with each   absent                              L softmax(<LN ct_r, LN P_r>/sqrt(D)); poi=False;
                       patch, form not given                                               scale="literal": softmax of the plain product
     agreement         H(., .) in one section, MSE     DINO, 2 global + 8 local crops,     agreement="mse" | "dino" | "off"; one pair, frame

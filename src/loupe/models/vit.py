@@ -151,7 +151,8 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """The decoder of MAE, which Micron-BERT shares: embed, add positions, blocks, norm, one linear map to pixels.
 
-    Takes tokens (B, L, D) or, with `class_token`, (B, 1 + L, D); returns pixels (B, L, P*P*C).
+    Takes tokens (B, L, D) or, with `class_token`, (B, 1 + L, D); returns pixels (B, L, P*P*C). Its blocks are checkpointed where the
+    encoder's are.
     """
 
     def __init__(self, encoder: Encoder, *, width: int, depth: int, heads: int, class_token: bool) -> None:
@@ -159,6 +160,7 @@ class Decoder(nn.Module):
         if width % heads or width % 4:
             raise LoupeError(f"decoder width {width} must be a multiple of its heads ({heads}) and of 4; choose one that is.")
         self.grid, self.width, self.class_token = encoder.grid, width, class_token
+        self.checkpoint_blocks = encoder.checkpoint_blocks
         self.embed = nn.Linear(encoder.width, width)
         self.register_buffer("pos_embed", torch.zeros(1, 1 + encoder.patches, width))
         self.blocks = transformer_blocks(width, depth, heads, encoder.mlp_ratio, 0.0)
@@ -174,7 +176,7 @@ class Decoder(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Decode tokens that are already of the decoder's width and in the order of the patches."""
         first = 0 if self.class_token else 1
-        tokens = run_blocks(self.blocks, tokens + self.pos_embed[:, first:], checkpointed=False)
+        tokens = run_blocks(self.blocks, tokens + self.pos_embed[:, first:], checkpointed=self.checkpoint_blocks and self.training)
         pixels = self.pred(self.norm(tokens))
         return pixels[:, 1:] if self.class_token else pixels
 
@@ -207,11 +209,13 @@ def init_linear_and_norm(module: nn.Module, generator: torch.Generator | None = 
             nn.init.zeros_(part.bias)
 
 
-def layer_groups(prefix: str, coarse: bool) -> dict:
+def layer_groups(prefix: str, coarse: bool, copies: str | None = None) -> dict:
     """The group_matcher of a model whose encoder's names start with `prefix`.
 
     The stem, one group a block; all else (final norm, heads, fusion) matches nothing, which timm puts last, at the full rate, as MAE does.
+    copies: a list of copied blocks elsewhere in the model; each stands at the depth of its original.
     """
     encoder = prefix.replace(".", r"\.")
     stem = rf"^{encoder}(?:cls_token|patch_embed)"  # timm takes capturing groups for layer numbers
-    return {"stem": stem, "blocks": rf"^{encoder}blocks\.(\d+)" if coarse else [(rf"^{encoder}blocks\.(\d+)", None)]}
+    blocks = rf"^(?:{encoder}blocks|{copies})\.(\d+)" if copies else rf"^{encoder}blocks\.(\d+)"
+    return {"stem": stem, "blocks": blocks if coarse else [(blocks, None)]}

@@ -25,6 +25,7 @@ def build_encoder(config: Config, drop_path: float = 0.0) -> Encoder:
         depth=size.depth,
         heads=size.heads,
         drop_path=drop_path,
+        checkpoint_blocks=size.checkpoint_blocks,
     )
 
 
@@ -48,7 +49,7 @@ def build_classifier(config: Config, arm: Arm, classes: int, seed: int, encoder_
         return SmallVGG(classes)
     settings = config.dual_view
     encoder = build_encoder(config, drop_path=settings.drop_path)
-    if arm.init == "mae":
+    if arm.pretrained:
         load_weights(encoder_weights, encoder)
     return DualViewClassifier(
         encoder,
@@ -79,6 +80,7 @@ def build_micron_bert(
         width=schedule.width or config.scale.encoder.width,
         depth=schedule.encoder_depth,
         heads=heads,
+        checkpoint_blocks=config.scale.encoder.checkpoint_blocks,
     )
     return MicronBert(
         encoder,

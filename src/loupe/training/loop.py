@@ -196,7 +196,7 @@ def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float) 
     The layer of a parameter comes from `model.group_matcher` through timm: the stem is layer 0, then one a block; what stands outside the
     encoder gets the full rate.
     """
-    skip = set(model.no_weight_decay()) if hasattr(model, "no_weight_decay") else set()
+    skip = model.no_weight_decay()
     layer_of: dict[str, int] = {}
     last = 0
     if layer_decay != 1.0:

@@ -123,10 +123,9 @@ def finetune(
         return {"loss": functional.cross_entropy(module(*views), truth, label_smoothing=settings.label_smoothing)}
 
     batch = min(schedule.batch, len(rows))
-    pretrained = arm.init == "mae"
-    steps = int(np.clip(schedule.epochs * len(rows) // batch, schedule.min_steps, schedule.max_steps)) * (1 if pretrained else schedule.scratch_times)
-    lr = warmup_cosine(steps, max(1, round(settings.warmup_share * steps)), schedule.lr_mae if pretrained else schedule.lr_scratch)
-    recipe = Recipe.of(config, settings, schedule, lr=lr, batch=batch, seed=seed, layer_decay=settings.layer_decay if pretrained else 1.0)
+    steps = int(np.clip(schedule.epochs * len(rows) // batch, schedule.min_steps, schedule.max_steps)) * (1 if arm.pretrained else schedule.scratch_times)
+    lr = warmup_cosine(steps, max(1, round(settings.warmup_share * steps)), schedule.lr_mae if arm.pretrained else schedule.lr_scratch)
+    recipe = Recipe.of(config, settings, schedule, lr=lr, batch=batch, seed=seed, layer_decay=settings.layer_decay if arm.pretrained else 1.0)
     history = fit(model, inputs_of, loss_of, len(rows), recipe, checkpoints, f"{arm.name}, {len(rows)} labels, seed {seed}")
     return model.eval(), history
 

@@ -32,6 +32,13 @@ class SmallVGG(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.dropout(self.features(images).mean(dim=(2, 3))))
 
+    def no_weight_decay(self) -> set[str]:
+        return set()
+
+    def group_matcher(self, coarse: bool = False) -> dict:
+        """Each convolution and each batch norm is a layer, as in timm's VGG."""
+        return {"stem": r"^features\.0", "blocks": r"^features\.(\d+)"}
+
 
 def init_convolutions(module: nn.Module, generator: torch.Generator | None = None) -> None:
     """He-normal convolutions, identity batch norms, small Linear heads."""

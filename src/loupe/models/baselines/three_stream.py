@@ -39,3 +39,10 @@ class ThreeStream(nn.Module):
         fields = fields / self.scale[:, None, None]
         maps = torch.cat([stream(fields) for stream in self.streams], dim=1)  # (B, 16, 10, 10)
         return self.head(self.pool(maps).flatten(1))
+
+    def no_weight_decay(self) -> set[str]:
+        return set()
+
+    def group_matcher(self, coarse: bool = False) -> dict:
+        """The streams lie side by side: one layer, before the head."""
+        return {"stem": r"^streams", "blocks": []}
