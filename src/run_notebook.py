@@ -12,8 +12,10 @@ from __future__ import annotations
 import os
 import sys
 
-# A JSON-schema extra that builds 35 parsers on import (1.3 s a notebook) for a format no notebook schema uses.
-sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+# Extras that a run never uses and whose import costs seconds a notebook; the libraries that offer them do without: a JSON-schema format that
+# builds 35 parsers, jupytext's servers for JupyterLab, papermill's Hadoop files.
+for extra in ("rfc3987_syntax", "jupytext.sync_contentsmanager", "jupytext.async_contentsmanager", "pyarrow.fs"):
+    sys.modules[extra] = None  # type: ignore[assignment]
 
 import argparse
 import ast

@@ -280,7 +280,7 @@ def test_settings_and_notebooks_make_stale_what_they_concern_and_no_more(lab):
         "micro-expressions",
         "ablations",
     }
-    assert changed(lab, "conf/scale/smoke.yaml", r"workers: *\d+", "workers: 1") == set()
+    assert changed(lab, "conf/scale/smoke.yaml", r"workers: *\d+", "workers: 2") == set()
     assert changed(lab, "conf/scale/smoke.yaml", r"(?m)^mae: \{epochs: \d+", "mae: {epochs: 99") == {"mae-face"}
     assert changed(lab, "notebooks/11-claims.py", r"\Z", "\n# %%\n1\n") == {"claims"}
     for twin in (lab.home / "notebooks").glob("*.ipynb"):  # run and saved by a student
