@@ -106,9 +106,9 @@ def prepare_copy(home: Path, options: argparse.Namespace, settings: dict) -> Non
 def hand_on_commit() -> None:
     """Let the stages of a copy, which has no history of its own, note the commit that was copied."""
     sys.path.insert(0, str(ROOT / "src"))
-    from loupe.reporting import provenance
+    from loupe.checkout import commit_of
 
-    commit, dirty = provenance.commit_of(ROOT)
+    commit, dirty = commit_of(ROOT)
     os.environ["LOUPE_COMMIT"] = f"{commit or ''}{'+' if dirty else ''}"
 
 

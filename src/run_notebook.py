@@ -40,7 +40,8 @@ try:
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    from loupe.reporting import provenance  # of this checkout: Python looks beside this file first
+    from loupe.checkout import commit_that_runs  # of this checkout: Python looks beside this file first
+    from loupe.reporting import provenance
 except ModuleNotFoundError as error:
     sys.exit(
         f"{error.name} is not installed for {sys.executable}: activate the study's environment (`. .venv/bin/activate`) or use `make study`."
@@ -122,7 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
     with environment():
         exit_with_dvc()
         notebook = read(options.source)
-        code = provenance.commit_that_runs(ROOT)
+        code = commit_that_runs(ROOT)
         parameters = checked_parameters(notebook, options)
         options.output.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from loupe.checkout import commit_of, commit_that_runs, committed_in
 from loupe.errors import LoupeError
 from loupe.reporting import provenance
 from loupe.session import start
@@ -42,36 +43,36 @@ def _log(root, *lines):
 
 def test_commit_and_local_changes(checkout):
     head = _git(checkout, "rev-parse", "HEAD")
-    assert provenance.commit_of(checkout) == (head, False)
+    assert commit_of(checkout) == (head, False)
     (checkout / "untracked").write_text("x")
-    assert provenance.commit_of(checkout) == (head, False)
+    assert commit_of(checkout) == (head, False)
     (checkout / "figures" / "a.png").write_text("results are not what a result is made from")
-    assert provenance.commit_of(checkout) == (head, False)
+    assert commit_of(checkout) == (head, False)
     (checkout / "src").mkdir()
     (checkout / "src" / "new.py").write_text("x = 1")
-    assert provenance.commit_of(checkout) == (head, True)
+    assert commit_of(checkout) == (head, True)
     shutil.rmtree(checkout / "src")
     (checkout / "conf" / "study.yaml").write_text("scale: laptop\n")
-    assert provenance.commit_of(checkout) == (head, True)
+    assert commit_of(checkout) == (head, True)
 
 
 def test_the_commit_that_runs_is_handed_on_to_a_copy_and_unknown_in_one_run_by_hand(checkout, monkeypatch):
     head, copy = _git(checkout, "rev-parse", "HEAD"), checkout / ".scratch" / "smoke"
     copy.mkdir(parents=True)
     monkeypatch.delenv("LOUPE_COMMIT", raising=False)
-    assert provenance.commit_that_runs(checkout) == (head, False)
-    assert provenance.commit_that_runs(copy) == (None, None)
+    assert commit_that_runs(checkout) == (head, False)
+    assert commit_that_runs(copy) == (None, None)
     for handed, expected in (("abc", ("abc", False)), ("abc+", ("abc", True)), ("", (None, None))):
         monkeypatch.setenv("LOUPE_COMMIT", handed)
-        assert provenance.commit_that_runs(copy) == expected
+        assert commit_that_runs(copy) == expected
 
 
 def test_a_scratch_copy_speaks_of_its_checkout_and_a_stranger_s_folder_of_none(checkout):
     (checkout / ".scratch" / "smoke").mkdir(parents=True)
     (checkout / "downloads" / "loupe").mkdir(parents=True)
-    assert provenance.commit_of(checkout / ".scratch" / "smoke")[0] == _git(checkout, "rev-parse", "HEAD")
-    assert provenance.commit_of(checkout / "downloads" / "loupe") == (None, None)
-    assert provenance.committed_in(checkout / "downloads" / "loupe", checkout / "figures") is None
+    assert commit_of(checkout / ".scratch" / "smoke")[0] == _git(checkout, "rev-parse", "HEAD")
+    assert commit_of(checkout / "downloads" / "loupe") == (None, None)
+    assert committed_in(checkout / "downloads" / "loupe", checkout / "figures") is None
 
 
 def test_a_figure_is_in_the_commit_that_last_changed_it_while_it_stays_as_committed(checkout):
@@ -79,9 +80,9 @@ def test_a_figure_is_in_the_commit_that_last_changed_it_while_it_stays_as_commit
     (checkout / "other").write_text("x")
     _git(checkout, "add", ".")
     _git(checkout, "commit", "-q", "-m", "second")
-    assert provenance.committed_in(checkout, checkout / "figures") == first
+    assert committed_in(checkout, checkout / "figures") == first
     (checkout / "figures" / "a.png").write_text("changed")
-    assert provenance.committed_in(checkout, checkout / "figures") is None
+    assert committed_in(checkout, checkout / "figures") is None
 
 
 def test_the_last_run_of_each_stage_counts_and_a_torn_last_line_does_not(checkout):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from loupe.config import load
 from loupe.errors import LoupeError
 from loupe.models.mae import MaskedAutoencoder
 from loupe.models.vit import Encoder
+from loupe.training import record
 from loupe.training.energy import EnergyMeter
 from loupe.training.flops import measured_matmul_rate, step_flops
 from loupe.training.loop import fit
@@ -159,3 +162,22 @@ def test_energy_of_a_counter_that_wraps_around(tmp_path):
 
 def test_the_measured_rate_is_a_rate():
     assert 1e7 < measured_matmul_rate(CPU, "fp32", size=128, repeats=2) < 1e15
+
+
+def test_results_that_a_run_replaces_are_no_local_changes(tmp_path):
+    """DVC deletes a stage's committed tables before it runs: that says nothing of the code, and the record must not say so."""
+    for name in ("src", "conf", "reports"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("as committed")
+    for words in (["init", "-q"], ["add", "."], ["-c", "user.name=x", "-c", "user.email=x", "commit", "-qm", "x"]):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    shutil.rmtree(tmp_path / "reports")
+    dirty = []
+    for name in ("clean", "changed"):
+        record_in(Place(tmp_path, name, load(["scale=smoke"], ROOT)))
+        classify(tmp_path / "checkpoints" / name, steps=3)
+        dirty += [json.loads(path.read_text())["dirty"] for path in (tmp_path / "data" / "logs" / "runs" / name).glob("*/run.json")]
+        (tmp_path / "src" / "file").write_text("changed")
+        record._commit.cache_clear()
+    record_in(None)
+    assert dirty == [False, True]

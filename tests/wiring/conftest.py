@@ -96,6 +96,7 @@ class Toy:
             "src/loupe/__init__.py",
             "src/loupe/errors.py",
             "src/loupe/reporting/__init__.py",
+            "src/loupe/checkout.py",
             "src/loupe/reporting/provenance.py",
             "scripts/study.py",
             "jupytext.toml",

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from loupe.checkout import committed_in
 from loupe.errors import LoupeError
 from loupe.evaluation.claims import NOT_RUN
 from loupe.reporting import provenance, tables
@@ -216,7 +217,7 @@ def _commit(root: Path, folder: Path, entry: dict[str, Any], facts: dict[str, An
     """The commit that the files in `folder` were made from, where their run noted it and they are still what it left; else what git knows."""
     if entry.get("commit") and entry["made"].get(folder.relative_to(root).as_posix()) == provenance.digest(folder):
         return str(entry["commit"])[:9] + (" with local changes" if entry["dirty"] else "")
-    if held := provenance.committed_in(root, folder):
+    if held := committed_in(root, folder):
         return f"{held[:9]}, the last that changed these files (no run here noted its own)"
     if facts["commit"]:
         return f"not noted, and these files are not committed; checkout at {facts['commit'][:9]}{' with local changes' if facts['dirty'] else ''}"

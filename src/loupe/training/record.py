@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from loupe.checkout import commit_that_runs
 from loupe.config import Config
 from loupe.training.energy import EnergyMeter
 from loupe.training.flops import matmul_rate, step_flops
@@ -103,7 +103,7 @@ class RunRecord:
             "processes": accelerator.num_processes,
             "device": _device_name(device),
             "threads": torch.get_num_threads(),
-            **_code(_place.root),
+            **_commit(_place.root),
             "versions": _versions(),
             "config": asdict(_place.config),
             "legs": legs,
@@ -210,18 +210,9 @@ def _cut(path: Path, first: int) -> None:
 
 
 @lru_cache(maxsize=1)
-def _code(root: Path) -> dict[str, Any]:
-    """Commit and whether tracked files differ from it; None where there is no git."""
-
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, timeout=20)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    changes = git("status", "--porcelain", "--untracked-files=no")
-    return {"commit": git("rev-parse", "HEAD"), "dirty": None if changes is None else bool(changes)}
+def _commit(root: Path) -> dict[str, Any]:
+    commit, dirty = commit_that_runs(root)
+    return {"commit": commit, "dirty": dirty}
 
 
 @lru_cache(maxsize=1)
