@@ -199,7 +199,7 @@ def test_clips_called_others_have_no_class_but_do_show_something(study):
     assert (pairs.labels == -1).sum() == 99 + 6 + 2 + 2 and pairs.expressive.all()
     generated = with_true_motion(out / "micro")
     assert generated != out / "micro" and np.load(generated / "motion.npy").shape == (1, 32, 32)
-    assert np.load(generated / "expression_flow.npy").shape == (1, 32, 32, 2)
+    assert np.load(generated / "expression_flow.npy").shape == (1, 32, 32, 2) and np.load(generated / "parts.npy").shape == (1, 32, 32)
     assert {path.name for path in (out / "micro").glob("*.*")} == {"images.npy", "manifest.parquet"}  # nothing that speaks of other clips
     named = replace(pairs, label_names=["none", *pairs.label_names[1:]])
     assert named.expressive.tolist() == [False] + [True] * (len(pairs.clips) - 1)

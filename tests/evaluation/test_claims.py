@@ -10,6 +10,7 @@ from scipy.stats import ttest_1samp
 
 from loupe.errors import LoupeError
 from loupe.evaluation.claims import NOT_RUN, Cell, Claim, ClaimBook, claims_table, decide, margin_p, read_claims, read_predictions
+from loupe.evaluation.explain import centre_prior, part_energy
 from loupe.evaluation.metrics import uf1
 from loupe.evaluation.statistics import Interval, holm
 
@@ -173,6 +174,30 @@ def test_the_committed_claims():
     assert set(columns.split()) <= set(table.columns)
 
 
+@pytest.mark.parametrize(("sharp", "verdict"), [(True, "supported"), (False, "not supported")])
+def test_the_committed_claim_about_face_parts_tells_a_map_that_finds_them_from_one_that_knows_where_faces_are(tmp_path, sharp, verdict):
+    """Through the file that notebook 04 writes: rows scored against motion stand beside rows scored against parts, each with the other's scores missing."""
+    rng = np.random.default_rng(0)
+    parts = np.ones((36, 32, 32), dtype=np.uint8)
+    for face in parts:  # a mouth anywhere in the lower half
+        column = 4 * rng.integers(0, 6)
+        face[16:24, column : column + 12] = 5
+    clips = {"sample": np.arange(36), "subject": np.repeat([f"p{i:02d}" for i in range(12)], 3), "clip": [f"c{i}" for i in range(36)], "label": 0, "pred": 0}
+    about = {"task": "localisation", "fraction": 1.0, "seed": 0, "fold": "", "split": "loso", **clips}
+    where, blurred = (parts == 5).astype(float), (parts == 5).mean(axis=0, keepdims=True).repeat(36, axis=0)
+    maps = {"poi": where if sharp else blurred, "mean-mask": blurred, "centre": np.broadcast_to(centre_prior((32, 32)), parts.shape)}
+    maps |= {"uniform": np.ones((36, 16)), "contrast": rng.random((36, 16))}
+    rows = [pd.DataFrame({**about, "arm": f"{name}-parts", "energy_inside": part_energy(values, parts, 8)}) for name, values in maps.items()]
+    moving = pd.DataFrame({**about, "arm": "poi", "energy_inside": 0.01, "rank_correlation": 0.2})
+    (tmp_path / "micron-bert").mkdir()
+    pd.concat([moving, *rows]).to_parquet(tmp_path / "micron-bert" / "localisation.parquet")
+    book = read_claims(COMMITTED)
+    (row,) = claims_table(book, read_predictions(tmp_path), resamples=1000).query("id == 'poi-finds-face-parts'").to_dict("records")
+    assert row["verdict"] == verdict and (row["n_subjects"], row["n_samples"]) == (12, 36)
+    assert row["cells"] == "micron-bert/poi-parts@1 - micron-bert/mean-mask-parts@1 (best of 4)"
+    assert row["value_a"] == pytest.approx(part_energy(maps["poi"], parts, 8).mean(), abs=1e-6)
+
+
 def test_every_committed_claim_with_cells_can_be_decided(simulated):
     """Runs the whole committed file on simulated cells: no claim names a metric, task or class count that its records cannot serve."""
     book = read_claims(COMMITTED)
@@ -184,7 +209,7 @@ def test_every_committed_claim_with_cells_can_be_decided(simulated):
             frame = simulated(
                 rng, subjects=6, per_subject=8, classes=max(book.classes[entry.task], 2), seeds=2, labels=labels[entry.task],
                 arm=cell.arm, task=entry.task, fraction=cell.fraction,
-            ).assign(rank_correlation=0.5)  # fmt: skip
+            ).assign(rank_correlation=0.5, energy_inside=0.5)  # fmt: skip
             rows.setdefault(cell.stage, {})[(entry.task, cell.arm, cell.fraction)] = frame
     table = claims_table(book, {stage: pd.concat(cells.values()) for stage, cells in rows.items()}, resamples=64).set_index("id")
     ran = [entry.id for entry in book.claims if entry.a]

@@ -6,17 +6,22 @@ from scipy.stats import spearmanr
 
 from loupe.errors import LoupeError
 from loupe.evaluation.explain import (
+    EXPRESSIVE_PARTS,
+    centre_prior,
     energy_inside,
     frame_difference,
     localisation_scores,
     motion_region,
+    part_energy,
     part_region,
+    patch_contrast,
     pointing_game,
     pool_to_patches,
     rank_correlation,
     training_mean_map,
     upsample,
 )
+from loupe.faces.render import PARTS
 
 
 def test_upsampling_and_pooling_are_inverse():
@@ -99,3 +104,78 @@ def test_the_true_motion_beats_every_other_map():
     np.testing.assert_allclose(own["rank_correlation"][:-1], 1)
     pixels = localisation_scores(motion, motion, 8)
     np.testing.assert_array_equal(pixels["energy_inside"], own["energy_inside"])
+
+
+def masks(rng, n=6, size=32):
+    """Part masks with eyes, brows and mouth where they roughly are, moved a little; all else skin, nose or background."""
+    parts = np.zeros((n, size, size), dtype=np.uint8)
+    for face in parts:
+        face[4:30, 6:26] = 1
+        face[12:19, 14:18] = 4
+        r, c = rng.integers(-2, 3, 2)
+        for top, left, height, width, part in ((8, 9, 2, 5, 3), (8, 18, 2, 5, 3), (11, 9, 3, 5, 2), (11, 18, 3, 5, 2), (22, 11, 4, 10, 5)):
+            face[top + r : top + r + height, left + c : left + c + width] = part
+    return parts
+
+
+def test_expressive_parts_are_eyes_brows_and_mouth():
+    assert [PARTS[i] for i in EXPRESSIVE_PARTS] == ["eyes", "brows", "mouth"]
+
+
+def test_an_even_map_scores_the_share_of_the_picture_and_a_planted_one_the_most():
+    rng = np.random.default_rng(5)
+    parts = masks(rng)
+    area = np.isin(parts, [2, 3, 5]).mean(axis=(1, 2))
+    fill = pool_to_patches(np.isin(parts, [2, 3, 5]), 8)
+    np.testing.assert_allclose(part_energy(np.full((6, 16), 7.0), parts, 8), area)
+    np.testing.assert_allclose(part_energy(np.ones(parts.shape), parts, 8), area)
+    fullest = (fill == fill.max(axis=1, keepdims=True)).astype(float)
+    planted, fair = part_energy(fullest, parts, 8), part_energy(fill, parts, 8)
+    np.testing.assert_allclose(planted, fill.max(axis=1))
+    np.testing.assert_allclose(fair, (fill**2).sum(axis=1) / fill.sum(axis=1))
+    assert (planted > fair).all() and (fair > area + 0.1).all()
+    assert (part_energy(1 - fill, parts, 8) < area).all()
+    noise = part_energy(rng.random((6, 16)), parts, 8)
+    assert (noise < planted).all()
+
+
+def test_part_energy_counts_the_wanted_parts_alone():
+    parts = masks(np.random.default_rng(6))
+    even = np.ones((6, 16))
+    np.testing.assert_allclose(part_energy(even, parts, 8, [4]), (parts == 4).mean(axis=(1, 2)))
+    np.testing.assert_allclose(sum(part_energy(even, parts, 8, [i]) for i in range(6)), 1)
+    assert part_energy(even, np.ones_like(parts), 8).tolist() == [0.0] * 6
+    with pytest.raises(LoupeError, match="non-negative"):
+        part_energy(-even, parts, 8)
+
+
+def test_pixels_compete_on_the_grid_of_patches():
+    """The mask itself, pixel by pixel, gains nothing by being finer than a patch."""
+    parts = masks(np.random.default_rng(7))
+    mask = np.isin(parts, [2, 3, 5]).astype(float)
+    np.testing.assert_allclose(part_energy(mask, parts, 8), part_energy(pool_to_patches(mask, 8), parts, 8))
+    assert (part_energy(mask, parts, 8) < 1).all()
+
+
+def test_the_mean_mask_of_other_people_lies_between_an_even_map_and_the_own_mask():
+    parts = masks(np.random.default_rng(8), n=12)
+    region, people = part_region(parts), np.repeat(list("abcdef"), 2)
+    others = part_energy(training_mean_map(region, people), parts, 8)
+    assert (others > part_energy(np.ones((12, 16)), parts, 8)).all()
+    assert others.mean() < part_energy(region.astype(float), parts, 8).mean()
+
+
+def test_centre_prior_is_a_gaussian_in_the_middle():
+    prior = centre_prior((8, 16))
+    assert prior.shape == (8, 16) and np.allclose(prior, prior[::-1, ::-1])
+    y, x = (1 + 0.5) / 8 - 0.5, (12 + 0.5) / 16 - 0.5
+    assert prior[1, 12] == pytest.approx(np.exp(-(x**2 + y**2) / (2 * 0.25**2)))
+    assert prior[3:5, 7:9].min() == prior.max()
+
+
+def test_patch_contrast_is_the_deviation_of_grey():
+    images = np.random.default_rng(9).integers(256, size=(2, 16, 24, 3)).astype(np.uint8)
+    images[1, :8, 8:16] = 131
+    contrast = patch_contrast(images, 8)
+    assert contrast.shape == (2, 6) and contrast[1, 1] == pytest.approx(0, abs=1e-5)
+    assert contrast[0, 5] == pytest.approx(images[0, 8:16, 16:24].mean(axis=-1).std())

@@ -12,6 +12,8 @@ from scipy.stats import rankdata
 
 from loupe.errors import LoupeError
 
+EXPRESSIVE_PARTS = (2, 3, 5)  # eyes, brows and mouth, as the ipsilateral view has them (without the nose)
+
 
 def upsample(maps: NDArray, size: tuple[int, int]) -> NDArray[np.float64]:
     """Patch maps (N, L), patches in row order, to pixels (N, H, W): each pixel takes its patch's value.
@@ -42,7 +44,7 @@ def motion_region(motion: NDArray, share_of_peak: float = 0.5) -> NDArray[np.boo
     return (motion >= share_of_peak * peak) & (peak > 0)
 
 
-def part_region(parts: NDArray[np.uint8], wanted: ArrayLike) -> NDArray[np.bool_]:
+def part_region(parts: NDArray[np.uint8], wanted: ArrayLike = EXPRESSIVE_PARTS) -> NDArray[np.bool_]:
     """Pixels of the wanted parts, of a part mask (N, H, W): 1 skin, 2 eyes, 3 brows, 4 nose, 5 mouth."""
     return np.isin(parts, np.asarray(wanted))
 
@@ -107,6 +109,29 @@ def training_mean_map(maps: NDArray, subjects: ArrayLike) -> NDArray[np.float64]
     for name in np.unique(names):
         result[names == name] = values[names != name].mean(axis=0)
     return result
+
+
+def centre_prior(size: tuple[int, int]) -> NDArray[np.float64]:
+    """Rival: a Gaussian (H, W) in the middle of the picture, its standard deviation a quarter of each side. Knows that faces are aligned, and no face."""
+    down, right = (np.exp(-0.5 * (((np.arange(side) + 0.5) / side - 0.5) / 0.25) ** 2) for side in size)
+    return np.outer(down, right)
+
+
+def patch_contrast(images: NDArray[np.uint8], patch: int) -> NDArray[np.float64]:
+    """Rival: standard deviation of each patch's grey levels, (N, H, W, 3) -> (N, L)."""
+    grey = images.astype(np.float64).mean(axis=-1)
+    variance = pool_to_patches(grey**2, patch) - pool_to_patches(grey, patch) ** 2
+    return np.sqrt(variance.clip(min=0))
+
+
+def part_energy(maps: NDArray, parts: NDArray[np.uint8], patch: int, wanted: ArrayLike = EXPRESSIVE_PARTS) -> NDArray[np.float64]:
+    """Share of the mass of patch maps (N, L) or pixel maps (N, H, W) on the wanted parts of masks (N, H, W), numbered as in `part_region`: (N,).
+
+    A patch spreads its weight evenly over its pixels. So an even map scores the share of the picture that the parts take, and no map scores more
+    than the patch that they fill most. Pixel maps are pooled to patches first. 0, whatever the map, where no wanted part is visible.
+    """
+    values = pool_to_patches(maps, patch) if np.ndim(maps) == 3 else np.asarray(maps, dtype=np.float64)
+    return energy_inside(upsample(values, parts.shape[1:]), part_region(parts, wanted))
 
 
 def localisation_scores(maps: NDArray, motion: NDArray, patch: int, *, share_of_peak: float = 0.5) -> dict[str, NDArray[np.float64]]:
