@@ -42,7 +42,6 @@ from loupe.data.augment import to_float
 from loupe.data.clips import onset_and_apex
 from loupe.data.store import read_store
 from loupe.evaluation.guards import Vault
-from loupe.evaluation.metrics import auroc
 from loupe.evaluation.protocols import loso_folds
 from loupe.models.baselines.frame_difference import features_frame_difference
 from loupe.models.baselines.lbp_top import features_lbp_top
@@ -53,25 +52,26 @@ from loupe.reporting import tables
 from loupe.reporting.confusion import confusion_matrix
 from loupe.reporting.drawing import save
 from loupe.reporting.loso import loso_subjects
+from loupe.reporting.spotting import spotting_scores
 from loupe.session import start
 from loupe.training.build import build_micron_bert
 from loupe.training.checkpoint import load_weights
+from loupe.training.clip_tasks import ClipTask, clip_tasks, head_predictions, loso_table
 from loupe.training.device import resolve_device
 from loupe.training.flops import forward_flops
 from loupe.training.flow_cnn import SIDE, loso_flow_cnn
-from loupe.training.loso import loso_heads, loso_probabilities
+from loupe.training.loso import loso_probabilities
 from loupe.training.micro import onset_apex_features
-from loupe.training.stills import prediction_table
 
 session = start("micro-expressions", overrides, inputs=["data/prepared/clips", "data/prepared/micro", "data/runs/micron-bert/micron_bert.safetensors"])
 cfg, bench = session.config, session.bench
-experiment, head = cfg.experiments.micro_expressions, cfg.scale.micro_head
+experiment = cfg.experiments.micro_expressions
 micro = read_store(session.prepared("micro"))
 pairs = onset_and_apex(micro, labelled_only=False)
 folds = loso_folds(pairs.subjects, pretrain=set(read_store(session.prepared("clips")).subjects))
 Vault("micro-expressions", session.root / "data" / "logs" / "vault.jsonl").open(folds[0], micro.manifest, f"leave one subject out, all {len(folds)} folds")
-classed, moving = pairs.labels >= 0, pairs.expressive  # a micro-expression of no class ("others") is one all the same
-print(f"{moving.sum()} micro-expression clips, {classed.sum()} of them with a class, and {(~moving).sum()} without, {len(folds)} people")
+tasks, moving = clip_tasks(pairs), pairs.expressive  # a micro-expression of no class ("others") is one all the same
+print(f"{moving.sum()} micro-expression clips, {tasks['micro'].chosen.sum()} of them with a class, and {(~moving).sum()} without, {len(folds)} people")
 
 # %% [markdown]
 # ## Features
@@ -120,29 +120,22 @@ if "micron-bert-topk" in experiment.methods:
 
 # %%
 makers = {"lbp-top": make_linear_svm, "flow-svm": make_linear_svm, "difference-svm": make_linear_svm, "majority": make_majority}
-tasks = {"micro": (classed, pairs.labels, 3), "spotting": (np.ones_like(moving), moving.astype(int), 2)}
-if moving.all():
-    del tasks["spotting"]  # real sets hold no clip without a micro-expression
 
 
-def run(task: str, method: str) -> pd.DataFrame:
-    chosen, labels, classes = tasks[task]
-    x, y, people = features[method][chosen], labels[chosen], pairs.subjects[chosen]
-    rows = pd.DataFrame(pairs.rows)[chosen].assign(label=y)
+def run(task: ClipTask, method: str) -> pd.DataFrame:
     if method.startswith("micron-bert"):
-        each = loso_heads(x, y, people, classes, seeds=cfg.scale.seeds, steps=head.steps, lr=head.lr, weight_decays=experiment.weight_decays, device=device)
-        seeds = cfg.scale.seeds
-    elif method == "flow-cnn":
+        return head_predictions(task, method, features[method], cfg)
+    clips, name = (features[method][task.chosen], task.labels, task.subjects, task.classes), f"{task.name}, {method}"
+    if method == "flow-cnn":
         seeds, search = cfg.scale.seeds, experiment.weight_decays
-        each = loso_flow_cnn(x, y, people, classes, recipe=cfg.scale.flow_cnn, seeds=seeds, weight_decays=search, label=f"{task}, {method}", workers=cfg.scale.workers)
+        each = loso_flow_cnn(*clips, recipe=cfg.scale.flow_cnn, seeds=seeds, weight_decays=search, label=name, workers=cfg.scale.workers)
     else:
         grid = [1.0] if method == "majority" else experiment.svm_c
-        each, seeds = [loso_probabilities(makers[method], x, y, people, classes, f"{task}, {method}", grid, workers=cfg.scale.workers)], [0]
-    parts = [prediction_table(task, method, 1.0, seed, rows, p) for seed, p in zip(seeds, each, strict=True)]
-    return pd.concat(parts, ignore_index=True).assign(fold=lambda table: table["subject"])
+        each, seeds = [loso_probabilities(makers[method], *clips, name, grid, workers=cfg.scale.workers)], [0]
+    return loso_table(task, method, seeds, each)
 
 
-predictions = pd.concat([bench.cell(f"{task}-{method}", functools.partial(run, task, method)) for task in tasks for method in experiment.methods], ignore_index=True)
+predictions = pd.concat([bench.cell(f"{task.name}-{method}", functools.partial(run, task, method)) for task in tasks.values() for method in experiment.methods], ignore_index=True)
 bench.write("predictions.parquet", predictions)
 
 # %%
@@ -165,12 +158,10 @@ people
 # ## Micro-expression or none?
 
 # %%
-found = predictions[(predictions["task"] == "spotting") & (predictions["arm"] != "majority")]
-areas = [{"arm": arm, "auroc": auroc(part["label"].to_numpy(), part["p1"].to_numpy())} for (arm, _), part in found.groupby(["arm", "seed"])]
-spotting = pd.DataFrame(areas, columns=["arm", "auroc"]).groupby("arm")["auroc"].agg(auroc_mean="mean", auroc_sd="std", n_seeds="size").reset_index()
-spotting = spotting.assign(n_clips=len(pairs.clips), n_subjects=len(folds))
-tables.write(spotting, session.tables, "spotting", "Micro-expression or none: area under the ROC curve of the pooled leave-one-subject-out scores (chance .5).")
-spotting.round(3)
+if "spotting" in tasks:
+    spotting = spotting_scores(predictions[(predictions["task"] == "spotting") & (predictions["arm"] != "majority")])
+    tables.write(spotting, session.tables, "spotting", "Micro-expression or none: area under the ROC curve of the pooled leave-one-subject-out scores (chance .5), and sensitivity at 5 % false alarms (chance .05).")
+    display(spotting.round(3))  # noqa: F821
 
 # %%
 session.finish()

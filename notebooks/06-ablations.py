@@ -22,6 +22,8 @@
 # | `micron-bert-untrained` | pre-training: the same network with random weights |
 # | `micron-bert-masking` | swapping: a mask token stands where patches of the other frame stood (scales with `more: true`) |
 #
+# `micron-bert-no-poi` answers both tasks of notebook 05, which of the classes and whether there is a micro-expression at all: PoI is said to cut false alarms.
+#
 # An ablation that removes parameters also removes capacity; where that matters, notebook 03 has the matched control.
 #
 # With $m$ the metric on pooled predictions and $w$ the number of times each *person* is drawn, the effect of taking a part out is
@@ -49,21 +51,22 @@ from loupe.evaluation.statistics import bootstrap_interval
 from loupe.reporting import tables
 from loupe.reporting.drawing import save
 from loupe.reporting.effects import ablation_effects
+from loupe.reporting.spotting import spotting_scores
 from loupe.session import start
 from loupe.training.build import build_micron_bert
 from loupe.training.checkpoint import load_weights
+from loupe.training.clip_tasks import clip_tasks, head_predictions
 from loupe.training.device import resolve_device
 from loupe.training.jobs import Job, run_jobs
-from loupe.training.loso import loso_heads
 from loupe.training.micro import onset_apex_features, pretrain_variant
-from loupe.training.stills import cell_jobs, prediction_table
+from loupe.training.stills import cell_jobs
 
 session = start(
     "ablations", overrides,
     inputs=["data/prepared/labelled", "data/prepared/clips", "data/prepared/micro", "data/runs/mae-face/encoder.safetensors", "data/runs/dual-view/predictions.parquet", "data/runs/micro-expressions/predictions.parquet"],
 )  # fmt: skip
 cfg, bench = session.config, session.bench
-experiment, head = cfg.experiments.ablations, cfg.scale.micro_head
+experiment = cfg.experiments.ablations
 device = resolve_device(cfg.scale.device)
 vault = Vault("ablations", session.root / "data" / "logs" / "vault.jsonl")
 options = dict(workers=cfg.scale.workers, in_process=device.type == "mps")
@@ -88,8 +91,9 @@ stills = bench.cells()
 
 # %%
 clips, micro = session.prepared("clips"), read_store(session.prepared("micro"))
-pairs = onset_and_apex(micro, labelled_only=True)
-loso_folds(pairs.subjects, pretrain=set(read_store(clips).subjects))
+pairs = onset_and_apex(micro, labelled_only=False)
+folds = loso_folds(pairs.subjects, pretrain=set(read_store(clips).subjects))
+vault.open(folds[0], micro.manifest, f"ablations of Micron-BERT, leave one subject out, all {len(folds)} folds")
 seed = cfg.scale.seeds[0]
 weights = {arm.name: bench.folder / "weights" / f"{arm.name}.safetensors" for arm in experiment.micro if arm.pretrained}
 run_jobs(
@@ -98,16 +102,15 @@ run_jobs(
 )  # fmt: skip
 
 # %%
-parts = []
+parts, tasks = [], clip_tasks(pairs)
 for arm in experiment.micro:
     model = build_micron_bert(cfg, seed, arm.dma, arm.poi, arm.corruption)
     if arm.pretrained:
         load_weights(weights[arm.name], model)
     features = onset_apex_features(model.to(device), pairs.onset, pairs.apex)
-    each = loso_heads(features, pairs.labels, pairs.subjects, 3, seeds=cfg.scale.seeds, steps=head.steps, lr=head.lr, weight_decays=cfg.experiments.micro_expressions.weight_decays, device=device)
-    parts += [prediction_table("micro", arm.name, 1.0, s, pd.DataFrame(pairs.rows), p) for s, p in zip(cfg.scale.seeds, each, strict=True)]
-clips_table = pd.concat(parts, ignore_index=True).assign(fold=lambda table: table["subject"])
-predictions = pd.concat([stills, clips_table], ignore_index=True)
+    asked = [task for task in tasks.values() if task.name == "micro" or not arm.poi]  # of false alarms only PoI is claimed to be the cure
+    parts += [head_predictions(task, arm.name, features, cfg) for task in asked]
+predictions = pd.concat([stills, *parts], ignore_index=True)
 bench.write("predictions.parquet", predictions)
 
 # %% [markdown]
@@ -133,6 +136,17 @@ effects.round(3)
 results = tables.results(pd.concat(shown, ignore_index=True), {"stills": len(store.class_names), "micro": 3}, metrics=("macro_f1", "accuracy"))
 tables.write(results, session.tables, "arms", "Whole methods and ablations: mean ± sd over seeds. For the micro task macro-F1 is UF1.")
 tables.readable(results)
+
+# %% [markdown]
+# Does PoI cut false alarms? Clips without a micro-expression hold what may set one off: head drift, blinks, twitches, a gaze that moves, flicker, noise. Their
+# background stands still, so this says nothing of false alarms from a moving one.
+
+# %%
+if "spotting" in tasks:
+    arms = [cell_predictions(Cell(*cell), "spotting", runs) for cell in (("micro-expressions", "micron-bert"), ("ablations", "micron-bert-no-poi"))]
+    spotting = spotting_scores(pd.concat(arms, ignore_index=True))
+    tables.write(spotting, session.tables, "spotting", "Micro-expression or none, with and without PoI: AUROC (chance .5) and sensitivity at 5 % false alarms (chance .05), pooled over folds, mean ± sd over head seeds.")
+    display(spotting.round(3))  # noqa: F821
 
 # %%
 for task, (reference, _, _) in whole.items():
