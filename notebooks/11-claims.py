@@ -47,6 +47,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from loupe.data.conditions import CONDITIONS
 from loupe.data.store import read_store
 from loupe.evaluation.claims import claims_table, read_claims, read_predictions
 from loupe.evaluation.controls import control_table
@@ -72,6 +73,7 @@ print(f"{len(book.claims)} claims; predictions of {', '.join(sorted(predictions)
 # %%
 experiments = cfg.experiments
 pretrainings = {f"{stage}/{arm.name}": int(arm.init == "mae") for stage, arms in (("dual-view", experiments.dual_view.arms), ("ablations", experiments.ablations.arms), ("low-label", experiments.low_label.arms)) for arm in arms}
+pretrainings |= {f"dual-view/{arm.name}-{condition}": int(arm.init == "mae") for arm in experiments.dual_view.arms for condition in CONDITIONS}
 pretrainings |= {f"ablations/{arm.name}": int(arm.pretrained) for arm in experiments.ablations.micro}
 pretrainings |= {f"micro-expressions/{method}": int(method.startswith("micron-bert")) for method in experiments.micro_expressions.methods}
 pretrainings |= {f"low-label/{arm.name}-people": int(arm.init == "mae") for arm in experiments.low_label.arms}

@@ -225,6 +225,7 @@ class MicronArm:
 class DualViewExperiment:
     fraction: float
     arms: list[Arm]
+    further_conditions: list[str]  # names of arms
     more: list[Arm]
 
 

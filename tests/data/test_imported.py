@@ -191,6 +191,7 @@ def test_every_store_stands_and_nobody_is_on_both_sides(study):
     loso_folds(micro_.subjects, pretrain=set(clips.subjects))
     assert set(clips.manifest["split"]) == {"unlabelled"} and (clips.labels == -1).all()
     assert len(read_store(out / "macro").images) == 0
+    assert len(read_store(out / "shift").images) == 0  # notebook 03 then leaves its condition out
 
 
 def test_clips_called_others_have_no_class_but_do_show_something(study):

@@ -8,6 +8,8 @@ import pytest
 import yaml
 from scipy.stats import ttest_1samp
 
+from loupe.config import load
+from loupe.data.conditions import CONDITIONS
 from loupe.errors import LoupeError
 from loupe.evaluation.claims import NOT_RUN, Cell, Claim, ClaimBook, claims_table, decide, margin_p, read_claims, read_predictions
 from loupe.evaluation.explain import centre_prior, part_energy
@@ -150,12 +152,12 @@ def test_score_and_localisation_claims(simulated_pair):
 
 
 def test_records_of_stages_are_read(tmp_path, study):
-    for stage, name in (("one", "predictions"), ("two", "predictions"), ("two", "localisation")):
+    for stage, name in (("one", "predictions"), ("two", "predictions"), ("two", "conditions"), ("two", "localisation")):
         (tmp_path / stage).mkdir(exist_ok=True)
         study["study"].assign(task=name).to_parquet(tmp_path / stage / f"{name}.parquet")
     records = read_predictions(tmp_path)
     assert set(records) == {"one", "two"}
-    assert set(records["two"]["task"]) == {"predictions", "localisation"} and len(records["two"]) == 2 * len(records["one"])
+    assert set(records["two"]["task"]) == {"predictions", "conditions", "localisation"} and len(records["two"]) == 3 * len(records["one"])
     assert read_predictions(tmp_path / "nothing") == {}
 
 
@@ -196,6 +198,18 @@ def test_the_committed_claim_about_face_parts_tells_a_map_that_finds_them_from_o
     assert row["verdict"] == verdict and (row["n_subjects"], row["n_samples"]) == (12, 36)
     assert row["cells"] == "micron-bert/poi-parts@1 - micron-bert/mean-mask-parts@1 (best of 4)"
     assert row["value_a"] == pytest.approx(part_energy(maps["poi"], parts, 8).mean(), abs=1e-6)
+
+
+def test_stage_dual_view_has_the_arms_that_claims_ask_for_at_each_scale():
+    """By name, with the further conditions; a claim on an arm that no scale trains would read "not run" for ever."""
+    book = read_claims(COMMITTED)
+    for scale in ("smoke", "laptop", "gpu"):
+        experiment = load([f"scale={scale}"], COMMITTED.parents[1]).experiments.dual_view
+        names = {arm.name for arm in experiment.arms}
+        assert set(experiment.further_conditions) <= names
+        names |= {f"{arm}-{condition}" for arm in experiment.further_conditions for condition in CONDITIONS}
+        asked = {cell.arm for claim in book.claims if scale in claim.scales and claim.a for cell in (claim.a, *claim.b) if cell.stage == "dual-view"}
+        assert asked <= names and {f"{arm}-{condition}" for arm in ("concat", "single") for condition in CONDITIONS} <= asked
 
 
 def test_every_committed_claim_with_cells_can_be_decided(simulated):

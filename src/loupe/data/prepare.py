@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from loupe.config import Config
 from loupe.data.imported import ImportedSets, generated_part, read_sets, write_imported
@@ -23,14 +24,18 @@ def study_plan(config: Config) -> StudySetPlan:
 
 
 def prepare_study(config: Config, out: Path, scratch: Path, root: Path) -> None:
-    """Write the sets `stills`, `clips`, `micro`, `macro` and `labelled` into `out`; people drawn before a kill are taken from `scratch`.
+    """Write the sets `stills`, `clips`, `micro`, `macro`, `labelled` and `shift` into `out`; people drawn before a kill are taken from `scratch`.
 
     `labelled` is the train, val and test part of the generated stills, or the folder that the settings name (relative to `root`). Of generated
-    stills the scale may ask for two more sets: `camera`, whose image i shows labelled still i from the side, and `shift` (held-out looks).
-    Imported sets take the place of generated ones (loupe.data.imported).
+    stills the scale may ask for two more sets: `camera`, whose image i shows labelled still i from the side, and `shift` (held-out looks of the
+    test people), which is written empty where it has nobody, so that a stage can depend on it. Imported sets take the place of generated ones
+    (loupe.data.imported).
     """
     imported = read_sets(root / config.data.imported) if config.data.source == "imported" else ImportedSets()
-    prepare(generated_part(study_plan(config), imported), out, scratch, config.scale.workers, cache_dir=root / "data" / "scratch" / "assets")
+    plan = generated_part(study_plan(config), imported)
+    prepare(plan, out, scratch, config.scale.workers, cache_dir=root / "data" / "scratch" / "assets")
+    if not plan.test_subjects * plan.shift_stills:
+        write_store(out / "shift", np.zeros((0, plan.size, plan.size, 3), np.uint8), pd.DataFrame())
     write_imported(imported, out, config.scale.image.size, config.data.seed)
     if imported.expression:
         return

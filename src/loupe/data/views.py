@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from loupe.errors import LoupeError
 from loupe.progress import track
 
 YAW = np.deg2rad(20)  # of `warp`
+FROM_OTHER_PICTURES = frozenset({"neighbour", "camera", "shuffled"})  # all other views are made of the picture itself
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,19 @@ class Faces:
     frames: np.ndarray | None = None
     landmarks: np.ndarray | None = None
     second: np.ndarray | None = None
+
+
+def detected_landmarks(folder: Path) -> np.ndarray | None:
+    """What a detector found in the pictures of the store `folder`, `landmarks.npy` beside them: (N, 68 or 5, 2) px, or None without the file.
+    Raises LoupeError for a damaged one. (The manifest's own column is the truth of generated faces, which a view may not see.)
+    """
+    path = folder / "landmarks.npy"
+    if not path.exists():
+        return None
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise LoupeError(f"{path} cannot be read ({error}): detect the landmarks again, or delete it for the canonical face layout.") from error
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ RULES = ("better", "not-worse")
 NOT_RUN = "not run at this scale"
 NOTE = "on generated faces"
 SCORED_SPLITS = ("test", "loso")
-RECORDS = ("predictions.parquet", "localisation.parquet")
+RECORDS = ("predictions.parquet", "conditions.parquet", "localisation.parquet")
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,8 @@ def _claim(entry: Mapping, classes: Mapping[str, int], path: Path) -> Claim:
 
 
 def read_predictions(runs: Path) -> dict[str, pd.DataFrame]:
-    """Records of every finished stage, `runs/<stage>/predictions.parquet` and, with one score a clip, `localisation.parquet`, by stage."""
+    """Records of every finished stage, by stage: `runs/<stage>/predictions.parquet`, the same arms on other pictures of the test people
+    (`conditions.parquet`, under names of their own) and, with one score a clip, `localisation.parquet`."""
     stages: dict[str, list[pd.DataFrame]] = {}
     for record in RECORDS:
         for path in sorted(runs.glob(f"*/{record}")):

@@ -25,6 +25,7 @@ from loupe.evaluation.metrics import macro_f1
 from loupe.evaluation.protocols import Split
 from loupe.evaluation.statistics import bootstrap_interval
 from loupe.reporting import style
+from loupe.reporting.conditions import condition_plot, condition_scores
 from loupe.reporting.confusion import confusion_matrix
 from loupe.reporting.curves import low_label_curves, low_label_points, training_curves
 from loupe.reporting.drawing import PLOT_FORMATS, Drawing, save
@@ -238,6 +239,13 @@ def _stills_confusion(results: Results) -> Drawing:
     predictions = results.predictions("dual-view")
     best = "concat" if "concat" in set(predictions["arm"]) else predictions["arm"].iloc[0]
     return confusion_matrix(predictions[predictions["split"] == "test"], results.store("labelled").class_names, arm=best)
+
+
+@figure("dual-view/conditions")
+def _conditions(results: Results) -> Drawing:
+    further = pd.read_parquet(results.run("dual-view", "conditions.parquet"))
+    classes = len(results.store("labelled").class_names)
+    return condition_plot(condition_scores(results.predictions("dual-view"), further, classes), caption=results.caption)
 
 
 @figure("dual-view/importance")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from torch.nn import functional
 from loupe.bench import Bench, write_parquet
 from loupe.config import Arm, Config
 from loupe.data.augment import flip_and_shift, to_float
+from loupe.data.conditions import Condition
 from loupe.data.store import Store, read_store
-from loupe.data.views import Faces, make_view
+from loupe.data.views import FROM_OTHER_PICTURES, Faces, detected_landmarks, make_view
 from loupe.errors import LoupeError
 from loupe.models.baselines.small_cnn import SmallVGG
 from loupe.models.dual_view import DualViewClassifier
@@ -41,8 +43,7 @@ def with_views(folder: Path, config: Config, arms: list[Arm], made: Path | None 
 
     made: folder in which views are kept for the next call (a warp costs about 10 ms a face). It must belong to one store and one set of settings.
 
-    Landmarks are taken from `landmarks.npy` beside the store, which holds what a detector found; the manifest's own column is the truth of
-    generated faces, which a view may not see. The second camera's pictures are the neighbouring store `camera`.
+    Landmarks are those that a detector found. The second camera's pictures are the neighbouring store `camera`.
     """
     store = read_store(folder)
     images = np.ascontiguousarray(store.images)
@@ -52,7 +53,7 @@ def with_views(folder: Path, config: Config, arms: list[Arm], made: Path | None 
         store.subjects,
         clips=store.manifest["clip"].to_numpy(),
         frames=store.manifest["frame"].to_numpy(),
-        landmarks=_detected_landmarks(folder / "landmarks.npy"),
+        landmarks=detected_landmarks(folder),
         second=_second_camera(folder.parent / "camera", store) if "camera" in names else None,
     )
     views = {}
@@ -77,16 +78,6 @@ def _keep(path: Path, view: np.ndarray) -> None:
     os.replace(temporary, path)
 
 
-def _detected_landmarks(path: Path) -> np.ndarray | None:
-    """(N, 68 or 5, 2) px, or None without the file. Raises LoupeError for a damaged one."""
-    if not path.exists():
-        return None
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise LoupeError(f"{path} cannot be read ({error}): detect the landmarks again, or delete it for the canonical face layout.") from error
-
-
 def _second_camera(folder: Path, store: Store) -> np.ndarray | None:
     """The second pictures, row by row; None where there are none. Raises LoupeError where they show other people."""
     if not folder.exists():
@@ -99,6 +90,12 @@ def _second_camera(folder: Path, store: Store) -> np.ndarray | None:
 
 def view_name(arm: Arm, config: Config) -> str:
     return config.view.name if arm.view == "default" else arm.view
+
+
+def sees_one_picture(arm: Arm, config: Config) -> bool:
+    """Whether all that the arm sees of a face is cut from the one examined picture. Under a further condition nothing else may be shown: another
+    frame or camera would show what is covered, and has not been drawn with the looks that are new."""
+    return not (arm.two_views and view_name(arm, config) in FROM_OTHER_PICTURES)
 
 
 def finetune(
@@ -168,9 +165,18 @@ def prediction_table(task: str, arm: str, fraction: float, seed: int, rows: pd.D
 
 
 def cell_jobs(
-    bench: Bench, config: Config, arms: list[Arm], fraction: float, rows: np.ndarray, scored: np.ndarray, labelled: Path, encoder_weights: Path
+    bench: Bench,
+    config: Config,
+    arms: list[Arm],
+    fraction: float,
+    rows: np.ndarray,
+    scored: np.ndarray,
+    labelled: Path,
+    encoder_weights: Path,
+    conditions: Sequence[Condition] = (),
 ) -> list[Job]:
-    """One job an arm and seed: fine-tune on the training rows `rows` of the store `labelled`, predict the rows `scored`."""
+    """One job an arm and seed: fine-tune on the training rows `rows` of the store `labelled`, predict the rows `scored` and those of each further
+    condition, in the same file. Only arms that pass `sees_one_picture` may have conditions."""
     jobs = []
     made = bench.folder / "views"
     for arm in arms:  # arm by arm: a process keeps the views of one
@@ -178,7 +184,8 @@ def cell_jobs(
             name = f"{arm.name}-{fraction}-{seed}"
             path = bench.cell_path(name)
             checkpoints = bench.checkpoint(name)
-            jobs.append(Job(path, run_cell, (path, config, arm, fraction, seed, labelled, rows, scored, encoder_weights, checkpoints, made)))
+            given = (path, config, arm, fraction, seed, labelled, rows, scored, encoder_weights, checkpoints, made, tuple(conditions))
+            jobs.append(Job(path, run_cell, given))
     return jobs
 
 
@@ -194,20 +201,30 @@ def run_cell(
     encoder_weights: Path,
     checkpoints: Path,
     made: Path,
+    conditions: Sequence[Condition] = (),
 ) -> None:
-    """One cell of a grid: fine-tune on `rows`, predict `scored` (validation and test people), write the predictions to `path`."""
+    """One cell of a grid: fine-tune on `rows`, predict `scored` (validation and test people) and then the same network's rows of each further
+    condition, under names of their own (`Condition.arm`), and write all predictions to `path` at once."""
     data = _labelled(labelled, config, arm, made)
     model, _ = finetune(config, arm, data, rows, seed, encoder_weights, checkpoints)
-    probabilities = predict(model, config, arm, data, scored)
-    write_parquet(prediction_table("stills", arm.name, fraction, seed, data.store.manifest.iloc[scored], probabilities), path)
+
+    def predicted(name: str, shown: Labelled, these: np.ndarray) -> pd.DataFrame:
+        return prediction_table("stills", name, fraction, seed, shown.store.manifest.iloc[these], predict(model, config, arm, shown, these))
+
+    tables = [predicted(arm.name, data, scored)]
+    for condition in conditions:
+        other = _labelled(condition.folder, config, arm, made / condition.name)
+        tables.append(predicted(condition.arm(arm.name), other, condition.rows))
+    write_parquet(pd.concat(tables, ignore_index=True), path)
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 def _labelled(folder: Path, config: Config, arm: Arm, made: Path) -> Labelled:
-    """The store with this arm's view, kept in memory between the cells of one worker process."""
+    """The store with this arm's view, kept in memory between the cells of one worker process, beside its further conditions."""
     key = (folder, view_name(arm, config) if arm.two_views else "")
     if key not in _loaded:
-        _loaded.clear()
+        for other in [other for other in _loaded if other[1] != key[1]]:
+            del _loaded[other]
         _loaded[key] = with_views(folder, config, [arm], made)
     return _loaded[key]
 
