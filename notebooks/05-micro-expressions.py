@@ -59,9 +59,9 @@ from loupe.training.checkpoint import load_weights
 from loupe.training.clip_tasks import ClipTask, clip_tasks, head_predictions, loso_table
 from loupe.training.device import resolve_device
 from loupe.training.flops import forward_flops
-from loupe.training.flow_cnn import SIDE, loso_flow_cnn
 from loupe.training.loso import loso_probabilities
 from loupe.training.micro import onset_apex_features
+from loupe.training.micro_networks import FLOW_SIDE, NetworkClassifier, difference_vit, three_stream
 
 session = start("micro-expressions", overrides, inputs=["data/prepared/clips", "data/prepared/micro", "data/runs/micron-bert/micron_bert.safetensors"])
 cfg, bench = session.config, session.bench
@@ -94,16 +94,18 @@ features = {
 print({name: values.shape[1] for name, values in features.items()}, "features")
 
 # %% [markdown]
-# Where the scale says `more: true`, three more: **LBP-TOP + linear SVM** on the stored frames of a clip (of generated clips five, onset to offset, interpolated
-# in time to ten), **flow-cnn**, a shallow three-stream network on the same optical flow (STSTNet), trained anew in each fold, and **micron-bert-topk**, the same
-# weights, which keeps only the patches of most interest.
+# Where the scale says `more: true`, four more: **LBP-TOP + linear SVM** on the stored frames of a clip (of generated clips five, onset to offset, interpolated
+# in time to ten), **flow-cnn**, a shallow three-stream network on the same optical flow (STSTNet), **difference-vit**, a small vision transformer on apex - onset,
+# both trained anew in each fold, and **micron-bert-topk**, the same weights, which keeps only the patches of most interest.
 
 # %%
 if "lbp-top" in experiment.methods:
     frames = micro.manifest.sort_values(["clip", "frame"]).groupby("clip")["sample"].apply(list)
     features["lbp-top"] = features_lbp_top(np.asarray(micro.images[frames[clip]]) for clip in track(pairs.clips, "LBP-TOP"))
 if "flow-cnn" in experiment.methods:
-    features["flow-cnn"] = flow_fields(pairs.onset, pairs.apex, SIDE).reshape(len(pairs.clips), -1)
+    features["flow-cnn"] = flow_fields(pairs.onset, pairs.apex, FLOW_SIDE).transpose(0, 3, 1, 2)[:, None]
+if "difference-vit" in experiment.methods:
+    features["difference-vit"] = np.stack([to_float(torch.from_numpy(shown)).numpy() for shown in (pairs.onset, pairs.apex)], axis=1)
 if "micron-bert-topk" in experiment.methods:
     few = build_micron_bert(cfg, seed=0, poi_topk=experiment.poi_topk)
     load_weights(session.output_of("micron-bert") / "micron_bert.safetensors", few)
@@ -119,20 +121,27 @@ if "micron-bert-topk" in experiment.methods:
 # has the same small search: four strengths of regularisation (the SVMs' $C$, the weight decay of heads and networks), chosen in each fold on inner validation people.
 
 # %%
-makers = {"lbp-top": make_linear_svm, "flow-svm": make_linear_svm, "difference-svm": make_linear_svm, "majority": make_majority}
+svm_c, decays = sorted(experiment.svm_c), sorted(experiment.weight_decays, reverse=True)  # strongest first: of equals the first is taken
+linear = {method: ([make_linear_svm], svm_c) for method in ("lbp-top", "flow-svm", "difference-svm")} | {"majority": ([make_majority], [1.0])}
+
+
+def trained(build, recipe, place="cpu"):
+    """One network a seed, and the weight decays that it chooses from."""
+    return [functools.partial(NetworkClassifier, build, recipe, seed, place) for seed in cfg.scale.seeds], decays
+
+
+vit = functools.partial(difference_vit, size=cfg.scale.difference_vit.encoder, patch=cfg.scale.image.patch)
+# Processes share an NVIDIA GPU; elsewhere the CPU does it, one thread a process.
+makers = linear | {"flow-cnn": trained(three_stream, cfg.scale.flow_cnn), "difference-vit": trained(vit, cfg.scale.difference_vit, device if device.type == "cuda" else "cpu")}
 
 
 def run(task: ClipTask, method: str) -> pd.DataFrame:
     if method.startswith("micron-bert"):
         return head_predictions(task, method, features[method], cfg)
-    clips, name = (features[method][task.chosen], task.labels, task.subjects, task.classes), f"{task.name}, {method}"
-    if method == "flow-cnn":
-        seeds, search = cfg.scale.seeds, experiment.weight_decays
-        each = loso_flow_cnn(*clips, recipe=cfg.scale.flow_cnn, seeds=seeds, weight_decays=search, label=name, workers=cfg.scale.workers)
-    else:
-        grid = [1.0] if method == "majority" else experiment.svm_c
-        each, seeds = [loso_probabilities(makers[method], *clips, name, grid, workers=cfg.scale.workers)], [0]
-    return loso_table(task, method, seeds, each)
+    makes, settings = makers[method]
+    clips = features[method][task.chosen], task.labels, task.subjects, task.classes
+    each = loso_probabilities(makes, *clips, f"{task.name}, {method}", settings, workers=cfg.scale.workers)
+    return loso_table(task, method, [0] if method in linear else cfg.scale.seeds, each)
 
 
 predictions = pd.concat([bench.cell(f"{task.name}-{method}", functools.partial(run, task, method)) for task in tasks.values() for method in experiment.methods], ignore_index=True)

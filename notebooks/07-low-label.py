@@ -46,7 +46,7 @@ from loupe.evaluation.metrics import macro_f1
 from loupe.evaluation.protocols import Split, label_subset, subject_subset
 from loupe.models.baselines.au_oracle import features_au
 from loupe.models.baselines.hog import features_hog
-from loupe.models.baselines.linear import choose_c, class_probabilities, make_logistic_regression, make_majority
+from loupe.models.baselines.linear import choose_setting, class_probabilities, make_logistic_regression, make_majority
 from loupe.reporting import tables
 from loupe.reporting.curves import low_label_curves, low_label_points
 from loupe.reporting.drawing import save
@@ -102,7 +102,7 @@ def classical(name: str, features: np.ndarray, fraction: float) -> pd.DataFrame:
     x, y, people = features[rows], store.labels[rows], store.subjects[rows]
     fewest = np.bincount(y, minlength=classes).min()
     # With one label a class nothing can be held out to choose on; the middle of the grid then stands in.
-    c = choose_c(make_logistic_regression, x, y, people, grid=experiment.hog_c, folds=min(4, fewest)) if fewest > 1 else experiment.hog_c[len(experiment.hog_c) // 2]
+    c = choose_setting(make_logistic_regression, x, y, people, grid=sorted(experiment.hog_c), folds=min(4, fewest)) if fewest > 1 else experiment.hog_c[len(experiment.hog_c) // 2]
     scores = class_probabilities(make_logistic_regression(c).fit(x, y), features[scored], classes)
     return prediction_table("stills", name, fraction, 0, manifest.iloc[scored], scores)
 

@@ -27,12 +27,12 @@ from loupe.faces.plan import StudySetPlan, generator_version
 from loupe.models.baselines.au_oracle import features_au
 from loupe.models.baselines.frame_difference import features_frame_difference
 from loupe.models.baselines.hog import features_hog
-from loupe.models.baselines.linear import choose_c, make_linear_svm, make_logistic_regression
+from loupe.models.baselines.linear import choose_setting, make_linear_svm, make_logistic_regression
 from loupe.models.baselines.optical_flow import features_flow
 from loupe.progress import track
 
 FIRST_SEED = 9100  # calibration seeds count from here
-GRID = (0.001, 0.01, 0.1, 1.0)
+GRID = (0.001, 0.01, 0.1, 1.0)  # of C: strongest regularisation first
 NOTHING = dict.fromkeys(
     ("pretrain_subjects", "train_subjects", "val_subjects", "test_subjects", "stills_per_subject", "clip_subjects", "frames_per_clip_subject",
      "micro_subjects", "micro_clips", "none_clips", "macro_clips"), 0,
@@ -82,7 +82,7 @@ def stills(prepared: tuple[Store, Path]) -> dict[str, float]:
         ("AU oracle", lambda part: features_au(part.manifest["au"])),
     ):
         x = describe(train)
-        c = choose_c(make_logistic_regression, x, train.labels, train.subjects, grid=GRID)
+        c = choose_setting(make_logistic_regression, x, train.labels, train.subjects, grid=GRID)
         predicted = make_logistic_regression(c).fit(x, train.labels).predict(describe(test))
         scores[name] = accuracy_score(test.labels, predicted)
     return scores
@@ -110,7 +110,7 @@ def leave_one_out(x: np.ndarray, y: np.ndarray, people: np.ndarray, name: str) -
     predicted = np.empty_like(y)
     for person in track(np.unique(people), name):
         rest = people != person
-        c = choose_c(make_linear_svm, x[rest], y[rest], people[rest], grid=GRID)
+        c = choose_setting(make_linear_svm, x[rest], y[rest], people[rest], grid=GRID)
         predicted[~rest] = make_linear_svm(c).fit(x[rest], y[rest]).predict(x[~rest])
     return f1_score(y, predicted, average="macro")
 

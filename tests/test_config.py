@@ -56,7 +56,7 @@ def test_a_scale_with_more_runs_what_the_experiments_list_under_more_and_laptop_
     assert names["gpu"][:4] == names["laptop"] and "concat-camera" in names["gpu"] and len(names["gpu"]) == 10
     assert laptop.low_label.fractions == [0.02, 0.1, 1.0] and laptop.low_label.people == []
     assert gpu.low_label.fractions == [0.01, 0.02, 0.05, 0.1, 0.25, 1.0] and gpu.low_label.people == [0.1]
-    assert set(gpu.micro_expressions.methods) - set(laptop.micro_expressions.methods) == {"lbp-top", "flow-cnn", "micron-bert-topk"}
+    assert set(gpu.micro_expressions.methods) - set(laptop.micro_expressions.methods) == {"lbp-top", "flow-cnn", "difference-vit", "micron-bert-topk"}
     assert [arm.name for arm in gpu.low_label.arms if arm not in laptop.low_label.arms] == ["small-cnn"]
     assert [arm.corruption for arm in gpu.ablations.micro] == ["swap"] * 3 + ["mask"] and len(laptop.ablations.micro) == 3
     joined = load(["scale=gpu"], ROOT).experiments

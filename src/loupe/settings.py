@@ -82,12 +82,17 @@ class MicroHead:
 
 
 @dataclass(frozen=True)
-class FlowCnn:
-    """Training of the three-stream network on optical flow: AdamW steps of `batch` clips, learning rate `lr` falling to 0 along a cosine."""
+class NetworkRecipe:
+    """Training of a network in one fold, from scratch: AdamW steps of `batch` clips, learning rate `lr` falling to 0 along a cosine."""
 
     steps: int
     batch: int
     lr: float
+
+
+@dataclass(frozen=True)
+class DifferenceVit(NetworkRecipe):
+    encoder: EncoderSize  # its own: trained on a few hundred clips, once a fold and setting
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,8 @@ class Scale:
     finetune: FinetuneSchedule
     micron: MicronSchedule
     micro_head: MicroHead
-    flow_cnn: FlowCnn
+    flow_cnn: NetworkRecipe
+    difference_vit: DifferenceVit
     statistics: Statistics
 
 
@@ -235,7 +241,7 @@ class MicroExperiment:
     more: list[str]
     poi_topk: float  # share of the patches that method micron-bert-topk keeps
     svm_c: list[float]
-    weight_decays: list[float]  # of Micron-BERT's heads, and of the flow network
+    weight_decays: list[float]  # of Micron-BERT's heads, and of the two networks trained in each fold
     flow_grid: int
 
 

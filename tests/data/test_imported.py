@@ -233,7 +233,7 @@ def test_a_tiny_study_of_each_kind_runs_on_look_alikes(study, tmp_path):
     features = onset_apex_features(micron, pairs.onset, pairs.apex)
     (found,) = loso_heads(features, pairs.labels, pairs.subjects, 3, seeds=[0], steps=3, lr=0.01, weight_decays=[0.01])
     assert found.shape == (147, 3) and np.allclose(found.sum(1), 1, atol=1e-5)
-    guess = loso_probabilities(make_majority, features, pairs.labels, pairs.subjects, 3, "majority")
+    (guess,) = loso_probabilities([make_majority], features, pairs.labels, pairs.subjects, 3, "majority")
     assert (guess.argmax(1) == 0).all()  # 90 of 147 clips are negative
 
 

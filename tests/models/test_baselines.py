@@ -11,7 +11,7 @@ from loupe.models.baselines.frame_difference import features_frame_difference
 from loupe.models.baselines.frames import gray, resample
 from loupe.models.baselines.hog import features_hog
 from loupe.models.baselines.lbp_top import BINS, features_lbp_top, resample_time
-from loupe.models.baselines.linear import choose_c, class_probabilities, make_linear_svm, make_logistic_regression, make_majority
+from loupe.models.baselines.linear import choose_setting, class_probabilities, make_linear_svm, make_logistic_regression, make_majority
 from loupe.models.baselines.optical_flow import features_flow, flow, flow_fields, strain, without_affine
 from loupe.models.baselines.three_stream import ThreeStream
 
@@ -166,17 +166,17 @@ def test_probabilities_sum_to_one_and_rank_as_predict_does(make):
         class_probabilities(make(1.0).fit(x, y), x, 2)
 
 
-def test_choose_c_sees_subjects_and_prefers_the_simple():
+def test_choose_setting_sees_subjects_and_prefers_the_simple():
     x, y = blobs(n=90, spread=3.0)
     subjects = np.arange(90) // 10
-    chosen = choose_c(make_linear_svm, x, y, subjects, grid=(1e-3, 1.0))
+    chosen = choose_setting(make_linear_svm, x, y, subjects, grid=(1e-3, 1.0))
     assert chosen in (1e-3, 1.0)
-    assert choose_c(make_majority, x, y, subjects, grid=(5.0, 0.1, 1.0)) == 0.1  # all equal
+    assert choose_setting(make_majority, x, y, subjects, grid=(5.0, 0.1, 1.0)) == 5.0  # all equal: the first
     with pytest.raises(LoupeError, match="two subjects"):
-        choose_c(make_linear_svm, x, y, np.zeros(90))
+        choose_setting(make_linear_svm, x, y, np.zeros(90))
 
 
-def test_choose_c_never_splits_a_subject():
+def test_choose_setting_never_splits_a_subject():
     """Features that are the subject's fingerprint and labels constant within a subject: leaking would look perfect."""
     seen = []
 
@@ -190,7 +190,7 @@ def test_choose_c_never_splits_a_subject():
             return np.zeros(len(x), int)
 
     subjects = np.repeat(np.arange(6), 5)
-    choose_c(lambda c: Spy(), subjects[:, None].astype(float), subjects % 2, subjects, grid=(1.0,))
+    choose_setting(lambda c: Spy(), subjects[:, None].astype(float), subjects % 2, subjects, grid=(1.0,))
     assert seen and not any(seen)
 
 

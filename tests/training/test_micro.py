@@ -166,8 +166,8 @@ def test_folds_fitted_by_two_processes_equal_those_of_one():
     subjects = np.repeat(np.array(list("pqrs")), 9)
     labels = np.tile([0, 1, 2], 12)
     features = generator.normal(size=(36, 6)) + labels[:, None]
-    one, two = (loso_probabilities(make_linear_svm, features, labels, subjects, 3, "svm", [0.01, 1.0], workers=n) for n in (1, 2))
-    assert np.array_equal(one, two) and one.max() > 0
+    one, two = (loso_probabilities([make_linear_svm], features, labels, subjects, 3, "svm", [0.01, 1.0], workers=n) for n in (1, 2))
+    assert one.shape == (1, 36, 3) and np.array_equal(one, two) and one.max() > 0
 
 
 def test_a_choice_made_once_serves_every_seed():

@@ -66,6 +66,7 @@ ARMS: dict[str, ArmStyle] = {
     "micron-bert-topk": ArmStyle("Micron-BERT, best patches only", BLACK, ">", "--"),
     "flow-svm": ArmStyle("optical flow + SVM", BLUE, "s", "--"),
     "flow-cnn": ArmStyle("optical flow + CNN", BLACK, "h", "-."),
+    "difference-vit": ArmStyle("frame difference + ViT", PURPLE, "*", "--"),
     "difference-svm": ArmStyle("frame difference + SVM", SKY, "D", ":"),
     "lbp-top": ArmStyle("LBP-TOP + SVM", GREEN, "p", ":"),
     # floor and ceiling

@@ -13,14 +13,14 @@ from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
 from torch import Tensor
 from torch.nn import functional
 
-from loupe.models.baselines.linear import choose_c, class_probabilities
+from loupe.models.baselines.linear import choose_setting, class_probabilities
 from loupe.progress import track
 
 INNER_FOLDS = 4
 
 
 def loso_probabilities(
-    make: Callable[[float], ClassifierMixin],
+    makers: Sequence[Callable[[float], ClassifierMixin]],
     features: np.ndarray,
     labels: np.ndarray,
     subjects: np.ndarray,
@@ -29,26 +29,28 @@ def loso_probabilities(
     grid: Sequence[float] = (1.0,),
     workers: int = 1,
 ) -> np.ndarray:
-    """Scores (N, classes) float32 of each clip by the fold that never saw its subject.
+    """Scores (S, N, classes) float32 of each clip by the fold that never saw its subject, once a maker.
 
-    `make(c)` builds a fresh classifier; each fold chooses c from `grid` by macro-F1 on inner validation subjects among its training people.
-    Folds are fitted in `workers` processes of one thread each; the scores do not depend on their number.
+    makers (S): one a seed, a single one where nothing is drawn; `make(setting)` builds a fresh classifier. Each fold chooses the setting from `grid`
+    (strongest regularisation first) by macro-F1 on inner validation subjects among its training people, once, with the first maker.
+    features: rows (N, ...) as the classifiers take them. Folds are fitted in `workers` processes of one thread each; the scores do not depend on
+    their number.
     """
-    scores = np.zeros((len(labels), classes), dtype=np.float32)
+    scores = np.zeros((len(makers), len(labels), classes), dtype=np.float32)
     folds = list(LeaveOneGroupOut().split(features, labels, subjects))
     fits = Parallel(n_jobs=workers, return_as="generator")(
-        delayed(_fold_probabilities)(make, features, labels, subjects, classes, grid, *fold) for fold in folds
+        delayed(_fold_probabilities)(makers, features, labels, subjects, classes, grid, *fold) for fold in folds
     )
     for (_, held_out), found in zip(folds, track(fits, label, total=len(folds)), strict=True):
-        scores[held_out] = found
+        scores[:, held_out] = found
     return scores
 
 
-def _fold_probabilities(make, features, labels, subjects, classes, grid, train, held_out) -> np.ndarray:
+def _fold_probabilities(makers, features, labels, subjects, classes, grid, train, held_out) -> np.ndarray:
     assert not set(subjects[train]) & set(subjects[held_out])
     x, y = features[train], labels[train]
-    c = choose_c(make, x, y, subjects[train], grid=grid, folds=INNER_FOLDS) if len(grid) > 1 else grid[0]
-    return class_probabilities(make(c).fit(x, y), features[held_out], classes)
+    setting = choose_setting(makers[0], x, y, subjects[train], grid=grid, folds=INNER_FOLDS) if len(grid) > 1 else grid[0]
+    return np.stack([class_probabilities(make(setting).fit(x, y), features[held_out], classes) for make in makers])
 
 
 def loso_heads(
@@ -65,8 +67,8 @@ def loso_heads(
 ) -> np.ndarray:
     """Leave-one-subject-out linear heads, every fold at once: probabilities (seeds, N, C) for each clip's own held-out fold.
 
-    Each fold chooses its weight decay by macro-F1 on inner validation subjects among its training people, as `loso_probabilities` chooses C
-    (of equals the strongest), then trains on all of them. The choice is made once, with the first seed: a head's loss is convex, so a seed
+    Each fold chooses its weight decay by macro-F1 on inner validation subjects among its training people, as `loso_probabilities` chooses
+    its setting (of equals the strongest), then trains on all of them. The choice is made once, with the first seed: a head's loss is convex, so a seed
     hardly moves where it ends. Equal to training the folds one after another.
     """
     people, fold_of = np.unique(subjects, return_inverse=True)

@@ -1,4 +1,4 @@
-"""Linear classifiers on features: majority, logistic regression, linear SVM, the choice of C, and class probabilities."""
+"""Linear classifiers on features: majority, logistic regression, linear SVM, the choice of a setting, and class probabilities."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def class_probabilities(fitted: ClassifierMixin, features: np.ndarray, classes: 
     return table
 
 
-def choose_c(
+def choose_setting(
     make: Callable[[float], ClassifierMixin],
     features: np.ndarray,
     labels: np.ndarray,
@@ -63,22 +63,23 @@ def choose_c(
     grid: Sequence[float] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0),
     folds: int = 4,
 ) -> float:
-    """The C of best macro-F1 on inner validation subjects, pooled over folds; of equals the smallest (most regularised).
+    """The setting of best macro-F1 on inner validation subjects, pooled over folds; of equals the first in `grid`.
 
-    Pass training rows only. Subjects never stand on both sides of an inner split. Needs at least two subjects, else LoupeError.
+    List the strongest regularisation first: C rising, weight decay falling. Pass training rows only, (N, ...) as `make(setting)` takes them. Subjects
+    never stand on both sides of an inner split. Needs at least two subjects, else LoupeError.
     """
     folds = min(folds, len(np.unique(subjects)))
     if folds < 2:
-        raise LoupeError("Choosing C needs training rows of at least two subjects; give C instead.")
+        raise LoupeError("Choosing a setting needs training rows of at least two subjects; give the setting instead.")
     split = list(StratifiedGroupKFold(folds, shuffle=True, random_state=0).split(features, labels, subjects))
     names = np.unique(labels)
     scores = []
-    for c in sorted(grid):
+    for setting in grid:
         predicted = np.empty_like(labels)
         for train, validation in split:
             if len(np.unique(labels[train])) == 1:
                 predicted[validation] = labels[train][0]
             else:
-                predicted[validation] = make(c).fit(features[train], labels[train]).predict(features[validation])
+                predicted[validation] = make(setting).fit(features[train], labels[train]).predict(features[validation])
         scores.append(f1_score(labels, predicted, labels=names, average="macro", zero_division=0))
-    return sorted(grid)[int(np.argmax(scores))]
+    return grid[int(np.argmax(scores))]
