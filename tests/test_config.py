@@ -40,6 +40,7 @@ def test_every_view_composes(view):
         ("data.nuisance=7", "one of 0, 1, 2"),
         ("scale.seeds=[]", "scale.seeds is empty"),
         ("scale.seeds=[a]", r"scale.seeds\[0\] must be int"),
+        ("scale.statistics.controls=0", "scale.statistics.controls is 0, but must be above 0"),
         ("scale.encoder.heads=3", "multiple of scale.encoder.heads"),
     ],
 )

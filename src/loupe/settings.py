@@ -98,6 +98,7 @@ class DifferenceVit(NetworkRecipe):
 @dataclass(frozen=True)
 class Statistics:
     resamples: int
+    controls: int  # studies of known truth that the decision rule is put to, a control
 
 
 @dataclass(frozen=True)

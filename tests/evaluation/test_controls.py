@@ -10,11 +10,11 @@ from loupe.evaluation.controls import (
     exchanged_studies,
     fresh_seed_studies,
     inject_gain,
-    null_rates,
     permuted_studies,
     supported,
+    supported_shares,
 )
-from loupe.evaluation.effects import effect_of
+from loupe.evaluation.effects import arms_of, effect_between, effect_of
 from loupe.evaluation.metrics import macro_f1
 from loupe.evaluation.statistics import bootstrap_interval, detectable_effect
 
@@ -31,13 +31,13 @@ def test_arms_exchanged_at_random_are_not_supported(simulated_pair, metric):
     a, b = simulated_pair(rng, 0.8, 0.4, classes=2, seeds=2)
     effect = effect_of(a, b, metric, 2)
     assert supported(effect, 0.05, rng, resamples=1000)
-    assert null_rates(exchanged_studies(effect, rng, 200), [0.0], rng, resamples=300) <= LIMIT + margin(200)
+    assert supported_shares(exchanged_studies(effect, 200), [0.0], rng, resamples=300) <= LIMIT + margin(200)
 
 
 def test_the_same_arm_with_fresh_seeds_is_not_supported(simulated):
     rng = np.random.default_rng(1)
     arms = (simulated(rng, subjects=20, per_subject=8, seeds=2, skill=0.5) for _ in range(80))
-    assert np.mean([null_rates(fresh_seed_studies(arm, "uf1", 3), [0.0], rng, resamples=300) for arm in arms]) <= LIMIT + margin(80)
+    assert np.mean([supported_shares(fresh_seed_studies(arm, "uf1", 3), [0.0], rng, resamples=300) for arm in arms]) <= LIMIT + margin(80)
 
 
 def test_fresh_seeds_meet_in_every_way(simulated):
@@ -45,7 +45,7 @@ def test_fresh_seeds_meet_in_every_way(simulated):
     for seeds, share in ((2, 1 / 2), (5, 12 / 30)):
         arm = simulated(np.random.default_rng(2), seeds=1, skill=0.3)
         lucky = [arm.assign(pred=arm["label"], seed=0), *(arm.assign(seed=seed) for seed in range(1, seeds))]
-        assert null_rates(fresh_seed_studies(pd.concat(lucky), "uf1", 3), [0.0], np.random.default_rng(3), resamples=200) == share
+        assert supported_shares(fresh_seed_studies(pd.concat(lucky), "uf1", 3), [0.0], np.random.default_rng(3), resamples=200) == share
 
 
 def test_permuted_labels_are_not_supported(simulated_pair):
@@ -53,7 +53,7 @@ def test_permuted_labels_are_not_supported(simulated_pair):
     rates = []
     for _ in range(20):
         a, b = simulated_pair(rng, 0.7, 0.4, seeds=1, per_subject=8)
-        rates.append(null_rates(permuted_studies(a, b, "uf1", 3, rng, 3), [0.0], rng, resamples=300))
+        rates.append(supported_shares(permuted_studies(a, b, "uf1", 3, 3), [0.0], rng, resamples=300))
     assert np.mean(rates) <= LIMIT + margin(60)
 
 
@@ -62,7 +62,7 @@ def test_on_random_labels_a_macro_average_favours_whoever_names_all_classes(simu
     rng = np.random.default_rng(8)
     arm = simulated(rng, subjects=40, per_subject=16, classes=8, seeds=1, skill=0.0)
     constant = arm.assign(pred=0)
-    rule, bare = null_rates(permuted_studies(arm, constant, "macro_f1", 8, rng, 20), [0.2, 0.0], rng, resamples=200)
+    rule, bare = supported_shares(permuted_studies(arm, constant, "macro_f1", 8, 20), [0.2, 0.0], rng, resamples=200)
     assert bare > 0.9 and rule == 0
 
 
@@ -73,20 +73,18 @@ def test_an_injected_gain_is_supported(simulated):
         fresh = simulated(rng, subjects=20, seeds=3, skill=0.4, labels=arm[arm["seed"] == 0]["label"].to_numpy())
         error = bootstrap_interval(effect_of(arm, fresh, "uf1", 3), rng, resamples=1000).error
         gain = max(2 * detectable_effect(error), 0.05)
-        better = inject_gain(arm, "uf1", 3, gain, rng)
-        effect = effect_of(better, arm, "uf1", 3)
+        (before,) = arms_of(arm, None, "uf1")
+        effect = effect_between([inject_gain(before, "uf1", 3, gain, rng), before], "uf1", 3)
         assert gain <= effect.resampled(np.ones((1, 20)))[0] < gain + 0.01
         assert supported(effect, 0.05, rng, resamples=1000)
 
 
 def test_injection_has_a_ceiling(simulated):
-    arm = simulated(np.random.default_rng(4), skill=0.9)
+    (arm,) = arms_of(simulated(np.random.default_rng(4), skill=0.9), None, "uf1")
     with pytest.raises(LoupeError, match="above what this arm can reach"):
         inject_gain(arm, "uf1", 3, 0.5, np.random.default_rng(0))
-    perfect = inject_gain(
-        arm, "uf1", 3, 1 - np.mean([macro_f1(f["label"], f["pred"], 3) for _, f in arm.groupby("seed")]), np.random.default_rng(0)
-    )
-    assert (perfect["pred"] == perfect["label"]).all()
+    perfect = inject_gain(arm, "uf1", 3, 1 - np.mean([macro_f1(arm.label, seed, 3) for seed in arm.values]), np.random.default_rng(0))
+    assert (perfect.values == arm.label).all() and (arm.values != arm.label).any()
 
 
 def test_rows_taken_for_subjects_would_be_caught(simulated_pair):
@@ -107,19 +105,39 @@ def test_rows_taken_for_subjects_would_be_caught(simulated_pair):
 
 def test_the_table_of_controls_tells_gains_from_nothing(simulated_pair):
     a, b = simulated_pair(np.random.default_rng(5), 0.5, 0.4, seeds=3, per_subject=8, subjects=12)
-    table = control_table(a, b, "uf1", 3, np.random.default_rng(0), sesoi=0.05, simulations=25, resamples=100).set_index("truth")
+    table = control_table(a, b, "uf1", 3, np.random.default_rng(0), sesoi=0.05, simulations=30, resamples=100).set_index("truth")
     nulls, gain = table.loc["no difference"], table.loc["a gain"]
-    assert list(nulls["studies"]) == [25, 25, 6] and gain["studies"] == 1
-    assert (nulls["supported"].iloc[:2] <= LIMIT + margin(25)).all()
-    assert gain["supported"] == 1 and (table["supported"] <= table["without_margin"]).all()
+    assert list(nulls["studies"]) == [30, 30, 6] and gain["studies"] == 30
+    assert (nulls["supported"].iloc[:2] <= LIMIT + margin(30)).all()
+    assert gain["supported"] == 1 and gain["holds"] and (table["supported"] <= table["without_margin"]).all()
+    assert (nulls["holds"] == (nulls["supported"] <= LIMIT)).all()
+
+
+def test_the_table_does_not_depend_on_the_number_of_workers(simulated_pair):
+    """30 studies a control are two pieces of work: two processes take one each."""
+    a, b = simulated_pair(np.random.default_rng(6), 0.5, 0.45, seeds=2, per_subject=8, subjects=12)
+    one, two, other = (
+        control_table(a, b, "uf1", 3, np.random.default_rng(seed), sesoi=0.02, simulations=30, resamples=40, workers=workers)
+        for seed, workers in ((0, 1), (0, 2), (1, 1))
+    )
+    pd.testing.assert_frame_equal(one, two)
+    assert not one.equals(other), "the draws leave no trace in this table: it would equal itself whatever the workers do"
+
+
+@pytest.mark.parametrize("word", ["supported", "inconclusive"])
+def test_a_rule_that_always_says_the_same_is_caught(simulated_pair, monkeypatch, word):
+    """Planted: whatever the data, one verdict. Always "supported" breaks every null, always "inconclusive" the gain."""
+    a, b = simulated_pair(np.random.default_rng(7), 0.3, 0.2, seeds=2, per_subject=8, subjects=12)
+    monkeypatch.setattr("loupe.evaluation.controls.verdict", lambda *_: word)
+    table = control_table(a, b, "uf1", 3, np.random.default_rng(0), sesoi=0.05, simulations=4, resamples=20)
+    assert (table["holds"] == (table["truth"] == ("a gain" if word == "supported" else "no difference"))).all()
+    assert set(table["supported"]) == {float(word == "supported")}
 
 
 def test_a_gain_can_be_put_into_many_classes_and_seeds(simulated):
     """Five seeds of eight classes: a counter of 320 bins, more than a byte holds."""
-    arm = simulated(np.random.default_rng(4), subjects=20, per_subject=16, classes=8, seeds=5, skill=0.3)
+    (arm,) = arms_of(simulated(np.random.default_rng(4), subjects=20, per_subject=16, classes=8, seeds=5, skill=0.3), None, "macro_f1")
     better = inject_gain(arm, "macro_f1", 8, 0.1, np.random.default_rng(0))
-    rise = (
-        [macro_f1(p["label"], p["pred"], 8) for _, p in better.groupby("seed")],
-        [macro_f1(p["label"], p["pred"], 8) for _, p in arm.groupby("seed")],
-    )
-    assert 0.1 <= np.mean(rise[0]) - np.mean(rise[1]) < 0.11
+    after, before = (np.mean([macro_f1(arm.label, seed, 8) for seed in found.values]) for found in (better, arm))
+    assert 0.1 <= after - before < 0.11
+    assert ((better.values != arm.values) <= (better.values == arm.label)).all()

@@ -1,21 +1,28 @@
 """Controls of the decision rule itself, on stored predictions (design, Protocol 5).
 
-A rule that says "supported" must say it where a gain was put in, and must not say it where there is none. Three studies in which the truth is
-known are made out of a real one: arms exchanged at random, one arm against itself with other seeds, and one arm against itself improved.
+A rule that says "supported" must say it where a gain was put in, and must not say it where there is none. Studies in which the truth is known
+are made out of a real one: arms exchanged at random, labels permuted, one arm against itself with other seeds, and one arm against itself improved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 
 from loupe.errors import LoupeError
-from loupe.evaluation.effects import CountsEffect, Effect, effect_of
+from loupe.evaluation.effects import ArmArrays, CountsEffect, Effect, arms_of, effect_between, effect_of
 from loupe.evaluation.metrics import CONFUSION_METRICS, grouped_confusion
 from loupe.evaluation.statistics import bootstrap_interval, detectable_effect, permutation_p, verdict
+
+Study = Callable[[np.random.Generator], Effect]  # makes a study of known truth
+AT_MOST, AT_LEAST = 0.05, 0.95  # share of "supported" where no difference exists, and where a gain is true
+CHUNK = 25  # studies that a process is handed at once
 
 
 def supported(effect: Effect, sesoi: float, rng: np.random.Generator, *, resamples: int) -> bool:
@@ -30,32 +37,47 @@ def _supported_at(effect: Effect, margins: Sequence[float], rng: np.random.Gener
     return [verdict(interval.value, interval.low, interval.high, p, margin) == "supported" for margin in margins]
 
 
-def null_rates(studies: Iterable[Effect], margins: Sequence[float], rng: np.random.Generator, *, resamples: int = 1000) -> np.ndarray:
-    """Share of "supported" among `studies` for each smallest effect of interest in `margins` (M,). With 0 interval and p stand alone."""
-    return np.mean([_supported_at(study, margins, rng, resamples) for study in studies], axis=0)
+def supported_shares(
+    studies: Sequence[Study], margins: Sequence[float], rng: np.random.Generator, *, resamples: int = 1000, workers: int = 1
+) -> np.ndarray:
+    """Share of "supported" among `studies` for each smallest effect of interest in `margins` (M,). With 0 interval and p stand alone.
+
+    Each study is made and decided with a generator of its own, spawned from `rng`: the shares do not depend on the number of processes, `workers`.
+    """
+    drawn = list(zip(studies, rng.spawn(len(studies)), strict=True))
+    parts = [drawn[start : start + CHUNK] for start in range(0, len(drawn), CHUNK)]
+    found = Parallel(n_jobs=min(workers, len(parts)))(delayed(_decide)(part, margins, resamples) for part in parts)
+    return np.mean(np.concatenate(found), axis=0)
 
 
-def exchanged_studies(effect: Effect, rng: np.random.Generator, simulations: int) -> Iterator[Effect]:
-    """Studies in which the two arms were exchanged at random within each subject: no difference exists."""
-    for _ in range(simulations):
-        yield effect.after_exchange(rng.random(len(effect.subjects)) < 0.5)
+def _decide(drawn: Sequence[tuple[Study, np.random.Generator]], margins: Sequence[float], resamples: int) -> list[list[bool]]:
+    return [_supported_at(make(own), margins, own, resamples) for make, own in drawn]
 
 
-def permuted_studies(
-    a: pd.DataFrame, b: pd.DataFrame, metric: str, classes: int, rng: np.random.Generator, simulations: int
-) -> Iterator[Effect]:
-    """Studies in which the labels were permuted among the samples: nobody can read them.
+def exchanged_studies(effect: Effect, simulations: int) -> list[Study]:
+    """Studies in which the two arms are exchanged at random within each subject: no difference exists."""
+    return [partial(_exchange, effect)] * simulations
+
+
+def _exchange(effect: Effect, rng: np.random.Generator) -> Effect:
+    return effect.after_exchange(rng.random(len(effect.subjects)) < 0.5)
+
+
+def permuted_studies(a: pd.DataFrame, b: pd.DataFrame, metric: str, classes: int, simulations: int) -> list[Study]:
+    """Studies in which the labels are permuted among the samples: nobody can read them.
 
     Not quite "no difference" for a macro average: an arm that names few classes scores lower on random labels than one that names all. So the
     rule as used must stay below its limit here, while interval and p alone may find that small difference more often.
     """
-    facts = a.drop_duplicates("sample").set_index("sample")["label"]
-    for _ in range(simulations):
-        label = pd.Series(rng.permutation(facts.to_numpy()), index=facts.index)
-        yield effect_of(*(arm.assign(label=arm["sample"].map(label).to_numpy()) for arm in (a, b)), metric, classes)
+    return [partial(_permute, arms_of(a, b, metric), metric, classes)] * simulations
 
 
-def fresh_seed_studies(arm: pd.DataFrame, metric: str, classes: int) -> list[Effect]:
+def _permute(arms: list[ArmArrays], metric: str, classes: int, rng: np.random.Generator) -> Effect:
+    label = rng.permutation(arms[0].label)
+    return effect_between([replace(arm, label=label) for arm in arms], metric, classes)
+
+
+def fresh_seed_studies(arm: pd.DataFrame, metric: str, classes: int) -> list[Study]:
     """An arm against itself: every choice of half its seeds against an equal number of the others, on the real subjects.
 
     Unlike `exchanged_studies` this keeps what is common to a seed (a lucky initialisation helps all subjects at once), which resampling subjects
@@ -63,29 +85,44 @@ def fresh_seed_studies(arm: pd.DataFrame, metric: str, classes: int) -> list[Eff
     differ a little on its subjects, so a resampled population would hold a true difference and the study would be no null.
     Raises LoupeError below two seeds, and for a metric that is not a function of confusion matrices.
     """
-    effect = _confusion_effect(arm, metric, classes)
+    _check_metric(metric)
+    effect = effect_of(arm, None, metric, classes)
     seeds = range(len(effect.a))
     half = len(seeds) // 2
     if half == 0:
         raise LoupeError("an arm against itself needs at least two seeds; run another.")
     pairs = [(one, other) for one in combinations(seeds, half) for other in combinations(set(seeds) - set(one), half)]
-    return [CountsEffect(effect.subjects, effect.a[list(one)], effect.a[list(other)], effect.score) for one, other in pairs]
+    return [partial(_halves, effect, list(one), list(other)) for one, other in pairs]
 
 
-def inject_gain(arm: pd.DataFrame, metric: str, classes: int, gain: float, rng: np.random.Generator) -> pd.DataFrame:
-    """The arm with wrong predictions, drawn at random, put right until its score (mean over seeds) has risen by at least `gain`: a positive control.
+def _halves(effect: CountsEffect, one: list[int], other: list[int], rng: np.random.Generator) -> Effect:
+    """Nothing is drawn to make it; `rng` is what every study is called with."""
+    return CountsEffect(effect.subjects, effect.a[one], effect.a[other], effect.score)
+
+
+def improved_studies(arm: pd.DataFrame, metric: str, classes: int, gain: float, simulations: int) -> list[Study]:
+    """The arm with `gain` put in (`inject_gain`) against itself: positive controls."""
+    _check_metric(metric)
+    return [partial(_improve, *arms_of(arm, None, metric), metric, classes, gain)] * simulations
+
+
+def _improve(arm: ArmArrays, metric: str, classes: int, gain: float, rng: np.random.Generator) -> Effect:
+    return effect_between([inject_gain(arm, metric, classes, gain, rng), arm], metric, classes)
+
+
+def inject_gain(arm: ArmArrays, metric: str, classes: int, gain: float, rng: np.random.Generator) -> ArmArrays:
+    """The arm with wrong predictions, drawn at random, put right until its score (mean over seeds) has risen by at least `gain`.
 
     Raises LoupeError where the arm is too good to rise so far.
     """
-    score = CONFUSION_METRICS[metric]
-    seeds = arm["seed"].astype("category").cat.codes.to_numpy()
-    label, start = arm["label"].to_numpy(), arm["pred"].to_numpy()
+    score, count = CONFUSION_METRICS[metric], arm.n_seeds
+    seeds, label, start = np.repeat(np.arange(count), len(arm.label)), np.tile(arm.label, count), arm.values.ravel()
     wrong = rng.permutation(np.flatnonzero(start != label))
 
-    def after(count: int) -> tuple[float, np.ndarray]:
+    def after(number: int) -> tuple[float, np.ndarray]:
         pred = start.copy()
-        pred[wrong[:count]] = label[wrong[:count]]
-        return float(score(grouped_confusion(seeds, label, pred, classes, int(seeds.max()) + 1)).mean()), pred
+        pred[wrong[:number]] = label[wrong[:number]]
+        return float(score(grouped_confusion(seeds, label, pred, classes, count)).mean()), pred
 
     target = after(0)[0] + gain
     if after(wrong.size)[0] < target:
@@ -94,7 +131,7 @@ def inject_gain(arm: pd.DataFrame, metric: str, classes: int, gain: float, rng: 
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if after(middle)[0] >= target else (middle + 1, high)
-    return arm.assign(pred=after(low)[1])
+    return replace(arm, values=after(low)[1].reshape(arm.values.shape))
 
 
 def control_table(
@@ -107,44 +144,35 @@ def control_table(
     sesoi: float,
     simulations: int,
     resamples: int = 1000,
+    workers: int = 1,
 ) -> pd.DataFrame:
     """How often the rule says "supported" in studies of known truth, made of the stored predictions of two arms.
 
+    simulations: studies of each control; an arm against itself has as many as its seeds can be halved. The table does not depend on `workers`.
+
     Columns: control, truth (`no difference` or `a gain`), supported (share, the rule as used), limit (largest share allowed, or smallest where a
-    gain is true), without_margin (share with smallest effect of interest 0: interval and p alone, harder on the rule than its use), studies.
+    gain is true), holds (whether `supported` keeps to it), without_margin (share with smallest effect of interest 0: interval and p alone, harder
+    on the rule than its use), studies (their number).
     """
     effect = effect_of(a, b, metric, classes)
+    gain = max(2 * detectable_effect(bootstrap_interval(effect, rng, resamples=resamples).error), sesoi)
     nulls = {
-        "arms exchanged at random within subjects": exchanged_studies(effect, rng, simulations),
-        "labels permuted": permuted_studies(a, b, metric, classes, rng, simulations),
+        "arms exchanged at random within subjects": exchanged_studies(effect, simulations),
+        "labels permuted": permuted_studies(a, b, metric, classes, simulations),
     }
     if a["seed"].nunique() > 1:
         nulls["the same arm with other seeds"] = fresh_seed_studies(a, metric, classes)
+    gains = {f"a gain of {gain:.3f} put in": improved_studies(b, metric, classes, gain, simulations)}
     table = []
-    for name, studies in nulls.items():
-        rule, bare = null_rates(studies, (sesoi, 0.0), rng, resamples=resamples)
-        number = len(studies) if isinstance(studies, list) else simulations
-        table.append(
-            {"control": name, "truth": "no difference", "supported": rule, "limit": 0.05, "without_margin": bare, "studies": number}
-        )
-    gain = max(2 * detectable_effect(bootstrap_interval(effect, rng, resamples=resamples).error), sesoi)
-    draws = max(1, simulations // 25)
-    improved = (effect_of(inject_gain(b, metric, classes, gain, rng), b, metric, classes) for _ in range(draws))
-    rule, bare = null_rates(improved, (sesoi, 0.0), rng, resamples=resamples)
-    table.append(
-        {
-            "control": f"a gain of {gain:.3f} put in",
-            "truth": "a gain",
-            "supported": rule,
-            "limit": 0.95,
-            "without_margin": bare,
-            "studies": draws,
-        }
-    )
+    for truth, limit, controls in (("no difference", AT_MOST, nulls), ("a gain", AT_LEAST, gains)):
+        for name, studies in controls.items():
+            rule, bare = supported_shares(studies, (sesoi, 0.0), rng, resamples=resamples, workers=workers)
+            holds = bool(rule <= limit) if controls is nulls else bool(rule >= limit)
+            found = {"supported": rule, "limit": limit, "holds": holds, "without_margin": bare, "studies": len(studies)}
+            table.append({"control": name, "truth": truth} | found)
     return pd.DataFrame(table)
 
 
-def _confusion_effect(arm: pd.DataFrame, metric: str, classes: int) -> CountsEffect:
+def _check_metric(metric: str) -> None:
     if metric not in CONFUSION_METRICS:
         raise LoupeError(f"this control works on {', '.join(CONFUSION_METRICS)}, not on {metric}.")
-    return effect_of(arm, None, metric, classes)

@@ -189,8 +189,8 @@ def _second_arm(b: NDArray | None) -> NDArray:
 
 
 @dataclass(frozen=True)
-class _Grid:
-    """One arm as arrays: rows (N,) subject index, label (N,), value (S, N)."""
+class ArmArrays:
+    """One arm as arrays: rows (N,) subject index, label (N,), values (S, N), what the metric reads."""
 
     name: str
     samples: pd.Index
@@ -204,7 +204,7 @@ class _Grid:
         return len(self.values)
 
 
-def _grid(frame: pd.DataFrame, column: str, name: str) -> _Grid:
+def _arrays(frame: pd.DataFrame, column: str, name: str) -> ArmArrays:
     missing = {"seed", "sample", "subject", "label", column} - set(frame.columns)
     if missing:
         raise LoupeError(f"predictions of {name} lack the column {sorted(missing)[0]}; rerun the stage that wrote them.")
@@ -222,10 +222,10 @@ def _grid(frame: pd.DataFrame, column: str, name: str) -> _Grid:
         sample = facts.loc[facts["sample"].duplicated(), "sample"].iloc[0]
         raise LoupeError(f"predictions of {name} give sample {sample} two subjects or labels; the manifest changed between its runs: rerun the stage.")
     rows, subjects = pd.factorize(facts["subject"].astype(str), sort=True)
-    return _Grid(name, pd.Index(facts["sample"]), tuple(subjects), rows, facts["label"].to_numpy(), table.to_numpy())
+    return ArmArrays(name, pd.Index(facts["sample"]), tuple(subjects), rows, facts["label"].to_numpy(), table.to_numpy())
 
 
-def _check_pair(a: _Grid, b: _Grid) -> None:
+def _check_pair(a: ArmArrays, b: ArmArrays) -> None:
     if not a.samples.equals(b.samples):
         raise LoupeError(f"{a.name} and {b.name} were not scored on the same samples; rerun both on one manifest.")
     if a.subjects != b.subjects or (a.rows != b.rows).any() or (a.label != b.label).any():
@@ -245,26 +245,36 @@ def effect_of(a: pd.DataFrame, b: pd.DataFrame | None, metric: str, classes: int
     (reads `pred`), `SCORE_METRICS` (label 0/1, reads `p1`), or the name of a column with one number a sample (its mean is taken).
     Raises LoupeError where the arms do not cover the same samples, or hold different numbers of seeds, both above one.
     """
+    return effect_between(arms_of(a, b, metric, names=names), metric, classes)
+
+
+def arms_of(a: pd.DataFrame, b: pd.DataFrame | None, metric: str, *, names: tuple[str, str] = ("arm A", "arm B")) -> list[ArmArrays]:
+    """The arms that `effect_of` is given, checked, as arrays: what makes many studies out of one starts here, not at the frames."""
     column = "pred" if metric in CONFUSION_METRICS else "p1" if metric in SCORE_METRICS else metric
-    grids = [_grid(frame, column, name) for frame, name in zip((a, b), names, strict=True) if frame is not None]
-    if len(grids) == 2:
-        _check_pair(*grids)
-    subjects, rows, n = grids[0].subjects, grids[0].rows, len(grids[0].subjects)
+    arms = [_arrays(frame, column, name) for frame, name in zip((a, b), names, strict=True) if frame is not None]
+    if len(arms) == 2:
+        _check_pair(*arms)
+    return arms
+
+
+def effect_between(arms: list[ArmArrays], metric: str, classes: int) -> Effect:
+    """`effect_of` for one arm or two that are arrays already and cover the same samples in one order."""
+    subjects, rows, n = arms[0].subjects, arms[0].rows, len(arms[0].subjects)
     if metric in SCORE_METRICS:
-        return _score_effect(grids, metric)
+        return _score_effect(arms, metric)
     if metric in CONFUSION_METRICS:
         score = CONFUSION_METRICS[metric]
-        arms = [np.stack([grouped_confusion(rows, g.label, values, classes, n) for values in g.values]) for g in grids]
+        found = [np.stack([grouped_confusion(rows, arm.label, values, classes, n) for values in arm.values]) for arm in arms]
     else:
         score = _mean_of_sums
-        arms = [
-            np.stack([np.stack([np.bincount(rows, values, n), np.bincount(rows, minlength=n)], axis=-1) for values in g.values.astype(float)])
-            for g in grids
+        found = [
+            np.stack([np.stack([np.bincount(rows, values, n), np.bincount(rows, minlength=n)], axis=-1) for values in arm.values.astype(float)])
+            for arm in arms
         ]
-    return CountsEffect(subjects, arms[0], arms[1] if len(arms) == 2 else None, score)
+    return CountsEffect(subjects, found[0], found[1] if len(found) == 2 else None, score)
 
 
-def _score_effect(grids: list[_Grid], metric: str) -> AurocEffect | SensitivityEffect:
+def _score_effect(grids: list[ArmArrays], metric: str) -> AurocEffect | SensitivityEffect:
     first = grids[0]
     positive = first.label == 1
     if not np.isin(first.label, (0, 1)).all():
