@@ -1,4 +1,4 @@
-"""Micron-BERT: pre-training on pairs of unlabelled clip frames, and leave-one-subject-out heads trained as one batched problem."""
+"""Micron-BERT: pre-training on pairs of unlabelled clip frames, its features of frame pairs, and what its pre-training task asks for."""
 
 from __future__ import annotations
 
