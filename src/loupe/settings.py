@@ -34,7 +34,7 @@ class EncoderSize:
     width: int
     depth: int
     heads: int
-    checkpoint_blocks: bool  # recompute every block in the backward pass: a third more time, a fraction of the memory
+    checkpoint_blocks: bool = False  # recompute every block in the backward pass: a third more time, a fraction of the memory
 
 
 @dataclass(frozen=True)
