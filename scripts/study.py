@@ -125,25 +125,40 @@ def allow_without_git(root: Path) -> None:
 def copy_checkout(home: Path) -> None:
     """Bring the copy up to date: every file that git would not ignore, but no stage output and no `dvc.lock`.
 
-    Unchanged files are not touched (their time stamps key numba's cache); files that left the checkout leave the copy.
+    Unchanged files are not touched (their time stamps key numba's cache); files that left the checkout leave the copy. A file that somebody
+    edited in the copy is set aside before it is replaced.
     """
     made = ["dvc.lock", "conf/study.yaml", *outputs_of_stages(ROOT)]
     files = [file for file in unignored_files(ROOT) if not any(file == out or file.startswith(f"{out}/") for out in made)]
     listing = home / ".dvc" / "tmp" / "copied.json"
-    before = json.loads(listing.read_text(encoding="utf-8")) if listing.is_file() else []
-    for file in set(before) - set(files):
+    before = json.loads(listing.read_text(encoding="utf-8")) if listing.is_file() else {}
+    if isinstance(before, list):  # a copy that was made before stamps were noted
+        before = dict.fromkeys(before)
+    for file in before.keys() - set(files):
+        set_aside_if_edited(home / file, before[file])
         (home / file).unlink(missing_ok=True)
     for file in files:
         source, target = ROOT / file, home / file
-        if not target.is_file() or same_stamp(source) != same_stamp(target):
+        if not target.is_file() or stamp(source) != stamp(target):
+            if target.is_file() and source.read_bytes() != target.read_bytes():
+                set_aside_if_edited(target, before.get(file))
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)
-    listing.write_text(json.dumps(files), encoding="utf-8")
+    listing.write_text(json.dumps({file: stamp(home / file) for file in files}), encoding="utf-8")
 
 
-def same_stamp(path: Path) -> tuple[int, int]:
+def set_aside_if_edited(target: Path, copied: list[int] | None) -> None:
+    """Keep what somebody wrote into the copy since it was made, under another name, and say so. copied: the file's stamp then, if known."""
+    if copied is None or not target.is_file() or stamp(target) == copied:
+        return
+    kept = target.with_name(f"{target.stem}.yours-{target.stat().st_mtime_ns // 10**9}{target.suffix}")
+    target.rename(kept)
+    print(f"{target} was edited in the copy: your version is kept as {kept.name}. Edit the checkout instead, and the copy follows.", flush=True)
+
+
+def stamp(path: Path) -> list[int]:
     stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns
+    return [stat.st_size, stat.st_mtime_ns]
 
 
 def unignored_files(root: Path) -> list[str]:

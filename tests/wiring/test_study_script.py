@@ -74,6 +74,20 @@ def test_other_scale_runs_in_a_copy_and_leaves_the_checkout_alone(toy):
     assert not (copy / "notebooks/extra.txt").exists()
 
 
+def test_what_was_edited_in_a_copy_is_set_aside_before_it_is_replaced(toy):
+    toy.write("notebooks/notes.txt", "ours")
+    assert study(toy, "--scale", "tiny", "slow").returncode == 0
+    copy = toy.root / ".scratch/tiny/notebooks"
+    (copy / "notes.txt").write_text("a student's hour")
+    again = study(toy, "--scale", "tiny", "slow")
+    (kept,) = copy.glob("notes.yours-*.txt")
+    assert kept.read_text() == "a student's hour" and (copy / "notes.txt").read_text() == "ours"
+    assert again.stdout.count("was edited in the copy") == 1 and kept.name in again.stdout
+    (toy.root / "notebooks/notes.txt").write_text("ours, newer")  # not edited in the copy: it follows without a word
+    assert "edited in the copy" not in study(toy, "--scale", "tiny", "slow").stdout
+    assert (copy / "notes.txt").read_text() == "ours, newer" and kept.is_file()
+
+
 def test_stages_of_a_copy_note_the_commit_that_was_copied(toy, tmp_path):
     head = toy.commit()
     assert study(toy, "--scale", "tiny", "slow").returncode == 0
