@@ -84,7 +84,7 @@ views
 # Same labels, same steps, same schedule, same augmentation; the number of steps is fixed by the label budget before anything is trained, and no epoch
 # is chosen. Test rows come out of the vault, and each opening is written down (`data/logs/vault.jsonl`).
 #
-# The four main arms are scored on the test people three times: on their pictures as they are, on the same pictures with a grey rectangle over the eyes or over the
+# The two arms that claims compare are scored on the test people three times: on their pictures as they are, on the same pictures with a grey rectangle over the eyes or over the
 # mouth (`covered`), and on other pictures of them (`shifted`): lights, backgrounds, hair and patterns of action units that no training picture has,
 # all at once. The second view is cut from the covered or shifted picture, never from the clean one. Only generated faces have shifted pictures.
 

@@ -55,7 +55,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         with _one_thread(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(self.seed)  # dropout and the initial weights draw from torch's own stream
             self.network_ = self.build(len(self.classes_), *pictures).to(device)
-            optimizer = torch.optim.AdamW(_decayed(self.network_, self.weight_decay), lr=0.0, weight_decay=self.weight_decay)
+            optimizer = torch.optim.AdamW(parameter_groups(self.network_, self.weight_decay, 1.0), lr=0.0)
             for step, rate in enumerate(warmup_cosine(self.recipe.steps, self.recipe.steps // 10, self.recipe.lr)):
                 for group in optimizer.param_groups:
                     group["lr"] = float(rate)
@@ -77,11 +77,6 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
 
     def _pictures(self, x: np.ndarray) -> tuple[Tensor, ...]:
         return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).to(self.device).unbind(1)
-
-
-def _decayed(network: nn.Module, weight_decay: float) -> list:
-    """What AdamW decays: all weights of a network that says nothing of it; one that names exceptions spares its biases and norms, too."""
-    return parameter_groups(network, weight_decay, 1.0) if hasattr(network, "no_weight_decay") else list(network.parameters())
 
 
 @contextmanager
