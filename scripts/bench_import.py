@@ -1,7 +1,8 @@
 """How fast an import is, and how much memory it takes: `python scripts/bench_import.py --entries 200000`.
 
 Writes cropped 224 px faces as JPEG (a few hundred, to which all entries of a faces.csv point in turn through hard links), imports them at 224 px, and prints
-pictures a second and the largest resident memory. `--align` adds detection and alignment of whole photographs (512 px; `--photos` names a folder of them).
+pictures a second and the largest resident memory. `--shards` adds writing them as WebDataset shards; `--photos` names a folder of photographs, in which faces
+are found and aligned.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from PIL import Image, ImageFilter
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from loupe.data.importing import import_set
+from loupe.data.shards import write_shards
 
 DISTINCT = 256
 
@@ -30,7 +32,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224, help="px of the pictures and of the stored squares")
     parser.add_argument("--store", type=int, default=None, help="px of the stored squares, if another (less disk for many entries)")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--photos", type=Path, help="measure --align on the JPEGs of this folder instead")
+    parser.add_argument("--shards", action="store_true", help="write what was imported as shards, too, and count that in")
+    parser.add_argument("--photos", type=Path, help="find and align the faces in the JPEGs of this folder instead")
     parser.add_argument("--into", type=Path, help="work in a folder here (default: the system's temporary one)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.into) as home:
@@ -40,6 +43,8 @@ def main() -> None:
         (raw / "faces.csv").write_text("path,subject\n" + "".join(f"{name},s{i // 20}\n" for i, name in enumerate(names)))
         before, start = os.times(), time.perf_counter()
         report = import_set("csv", raw, Path(home) / "out", size=options.store or options.size, workers=options.workers, align=bool(options.photos))
+        if options.shards:
+            write_shards(Path(home) / "out", str(Path(home) / "shards"), 1000, options.workers)
         seconds, after = time.perf_counter() - start, os.times()
     processor = after.user - before.user + after.system - before.system
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)

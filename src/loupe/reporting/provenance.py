@@ -89,10 +89,9 @@ def stage_log(root: Path) -> list[dict[str, Any]]:
         last.pop(entry["stage"], None)
         last[entry["stage"]] = entry
     for stage, entry in last.items():
-        if device := _trained_on(root, stage):
-            entry["device"] = device
-        elif entry.get("device") == "auto":
-            entry["device"] = "no training recorded"
+        if entry.get("device") != "cpu":  # the machine's own row names its processor
+            trained = _trained_on(root, stage)
+            entry["device"] = trained or ("no training recorded" if entry.get("device") == "auto" else entry.get("device"))
         note = notes.get(stage)
         # A run whose runner was killed before its note must not get that of the run before.
         if note and "finished" in entry and note["noted"] >= datetime.fromisoformat(entry["finished"]):

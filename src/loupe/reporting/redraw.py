@@ -6,16 +6,13 @@ of them. Caption and alternative text are those saved beside the figure.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from loupe.config import Config, load
 from loupe.data.clips import onset_and_apex, with_true_motion
 from loupe.data.store import Store, read_store
 from loupe.errors import LoupeError
@@ -31,50 +28,17 @@ from loupe.reporting.curves import low_label_curves, low_label_points, training_
 from loupe.reporting.drawing import PLOT_FORMATS, Drawing, save
 from loupe.reporting.effects import ablation_effects, effect_plot
 from loupe.reporting.faces import contact_sheet, face_rows, hide_patches, maps_over_faces, reconstruction_strip
+from loupe.reporting.finished import Finished
 from loupe.reporting.loso import loso_subjects
 
 MICRO_CLASSES = ("negative", "positive", "surprise")  # of MEGC2019
 
 
-class Results:
-    """What the finished stages of the checkout at `root` left, and the words of the figure `name` (`stage/figure`)."""
-
-    def __init__(self, root: Path, name: str):
-        self.root, self.name = root, name
-        try:
-            about = json.loads((root / "reports" / "figures" / f"{name}.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            about = {}
-        self.caption, self.alt = about.get("caption", ""), about.get("alt", "")
-
-    @cached_property
-    def config(self) -> Config:
-        return load((), self.root)
-
-    def store(self, name: str) -> Store:
-        return read_store(self.needed(Path("data") / "prepared" / name))
-
-    def run(self, stage: str, file: str) -> Path:
-        """A file that `stage` left in data/runs. Raises LoupeError that names the command which makes it."""
-        return self.needed(Path("data") / "runs" / stage / file)
-
-    def predictions(self, stage: str) -> pd.DataFrame:
-        return pd.read_parquet(self.run(stage, "predictions.parquet"))
-
-    def needed(self, path: Path) -> Path:
-        if not (self.root / path).exists():
-            raise LoupeError(
-                f"{path.as_posix()} is missing, and {self.name} is drawn from it: "
-                f"run `dvc repro {self.name.split('/')[0]}`, or `dvc pull` where results are shared (docs/sharing.md)."
-            )
-        return self.root / path
+FIGURES: dict[str, Callable[[Finished], Drawing]] = {}
 
 
-FIGURES: dict[str, Callable[[Results], Drawing]] = {}
-
-
-def figure(name: str) -> Callable[[Callable[[Results], Drawing]], Callable[[Results], Drawing]]:
-    def register(function: Callable[[Results], Drawing]) -> Callable[[Results], Drawing]:
+def figure(name: str) -> Callable[[Callable[[Finished], Drawing]], Callable[[Finished], Drawing]]:
+    def register(function: Callable[[Finished], Drawing]) -> Callable[[Finished], Drawing]:
         FIGURES[name] = function
         return function
 
@@ -93,7 +57,7 @@ def redraw(root: Path, name: str, out: Path, style_file: Path | None = None) -> 
     name = _known(name)
     stage, short = name.split("/")
     with _styled_by(style_file):
-        return save(FIGURES[name](Results(root, name)), out / stage, short, command=f"loupe figure {name}", formats=PLOT_FORMATS)
+        return save(FIGURES[name](Finished(root, name)), out / stage, short, command=f"loupe figure {name}", formats=PLOT_FORMATS)
 
 
 def _known(name: str) -> str:
@@ -128,7 +92,7 @@ def _styled_by(style_file: Path | None) -> Iterator[None]:
 
 
 @figure("start-here/classes")
-def _classes(results: Results) -> Drawing:
+def _classes(results: Finished) -> Drawing:
     store = results.store("labelled")
     train = store.split("train")
     number = len(store.class_names)
@@ -140,7 +104,7 @@ def _classes(results: Results) -> Drawing:
 
 
 @figure("data/people-and-classes")
-def _people_and_classes(results: Results) -> Drawing:
+def _people_and_classes(results: Finished) -> Drawing:
     store = results.store("labelled")
     names, train = store.class_names, store.split("train")
     people = sorted(set(train.subjects))[:6]
@@ -154,13 +118,13 @@ def _people_and_classes(results: Results) -> Drawing:
 
 
 @figure("data/pretraining-faces")
-def _pretraining_faces(results: Results) -> Drawing:
+def _pretraining_faces(results: Finished) -> Drawing:
     images = results.store("stills").split("pretrain").images
     chosen = np.random.default_rng(0).choice(len(images), min(48, len(images)), replace=False)
     return contact_sheet(images[np.sort(chosen)], columns=12, caption=results.caption)
 
 
-def _clips(results: Results) -> tuple[Store, np.ndarray]:
+def _clips(results: Finished) -> tuple[Store, np.ndarray]:
     """Generated micro-expression clips and the true motion of each, in the order of their names."""
     known = with_true_motion(results.needed(Path("data/prepared/micro")))
     return read_store(known), np.load(known / "motion.npy")
@@ -171,7 +135,7 @@ def _moving(micro: Store) -> pd.DataFrame:
 
 
 @figure("data/micro-clip")
-def _micro_clip(results: Results) -> Drawing:
+def _micro_clip(results: Finished) -> Drawing:
     micro, _ = _clips(results)
     moving = _moving(micro)
     frames = micro.manifest[micro.manifest["clip"] == moving.iloc[len(moving) // 2]["clip"]].sort_values("frame")
@@ -182,7 +146,7 @@ def _micro_clip(results: Results) -> Drawing:
 
 
 @figure("data/micro-motion")
-def _micro_motion(results: Results) -> Drawing:
+def _micro_motion(results: Finished) -> Drawing:
     micro, motion = _clips(results)
     clips, moving = sorted(set(micro.manifest["clip"])), _moving(micro)
     some = moving.iloc[np.linspace(0, len(moving) - 1, 6).round().astype(int)]
@@ -195,12 +159,12 @@ def _micro_motion(results: Results) -> Drawing:
 
 
 @figure("mae-face/training-curve")
-def _mae_curve(results: Results) -> Drawing:
+def _mae_curve(results: Finished) -> Drawing:
     return training_curves(pd.read_parquet(results.run("mae-face", "history.parquet")), caption=results.caption)
 
 
 @figure("mae-face/reconstructions")
-def _reconstructions(results: Results) -> Drawing:
+def _reconstructions(results: Finished) -> Drawing:
     import torch
 
     from loupe.data.augment import to_float, to_uint8
@@ -223,7 +187,7 @@ def _reconstructions(results: Results) -> Drawing:
 
 
 @figure("dual-view/views")
-def _views(results: Results) -> Drawing:
+def _views(results: Finished) -> Drawing:
     from loupe.training.stills import with_views
 
     config = results.config
@@ -235,21 +199,21 @@ def _views(results: Results) -> Drawing:
 
 
 @figure("dual-view/confusion")
-def _stills_confusion(results: Results) -> Drawing:
+def _stills_confusion(results: Finished) -> Drawing:
     predictions = results.predictions("dual-view")
     best = "concat" if "concat" in set(predictions["arm"]) else predictions["arm"].iloc[0]
     return confusion_matrix(predictions[predictions["split"] == "test"], results.store("labelled").class_names, arm=best)
 
 
 @figure("dual-view/conditions")
-def _conditions(results: Results) -> Drawing:
+def _conditions(results: Finished) -> Drawing:
     further = pd.read_parquet(results.run("dual-view", "conditions.parquet"))
     classes = len(results.store("labelled").class_names)
     return condition_plot(condition_scores(results.predictions("dual-view"), further, classes), caption=results.caption)
 
 
 @figure("dual-view/importance")
-def _importance(results: Results) -> Drawing:
+def _importance(results: Finished) -> Drawing:
     store = results.store("labelled")
     val = Split.from_manifest(store.manifest).rows(store.manifest, "val")
     shown = val[np.linspace(0, len(val) - 1, 8).round().astype(int)]
@@ -260,12 +224,12 @@ def _importance(results: Results) -> Drawing:
 
 
 @figure("micron-bert/training-curves")
-def _micron_curves(results: Results) -> Drawing:
+def _micron_curves(results: Finished) -> Drawing:
     return training_curves(pd.read_parquet(results.run("micron-bert", "history.parquet")), caption=results.caption)
 
 
 @figure("micron-bert/maps")
-def _micron_maps(results: Results) -> Drawing:
+def _micron_maps(results: Finished) -> Drawing:
     from loupe.training.build import build_micron_bert
     from loupe.training.checkpoint import load_weights
     from loupe.training.micro import patch_maps
@@ -286,19 +250,19 @@ def _micron_maps(results: Results) -> Drawing:
 
 
 @figure("micro-expressions/confusion")
-def _micro_confusion(results: Results) -> Drawing:
+def _micro_confusion(results: Finished) -> Drawing:
     predictions = results.predictions("micro-expressions")
     return confusion_matrix(predictions[predictions["task"] == "micro"], list(MICRO_CLASSES), arm="micron-bert")
 
 
 @figure("micro-expressions/people")
-def _micro_people(results: Results) -> Drawing:
+def _micro_people(results: Finished) -> Drawing:
     predictions = results.predictions("micro-expressions")
     methods = [method for method in results.config.experiments.micro_expressions.methods if method != "majority"]
     return loso_subjects(predictions[predictions["task"] == "micro"], arms=methods)
 
 
-def _part_effects(results: Results, task: str) -> Drawing:
+def _part_effects(results: Finished, task: str) -> Drawing:
     experiment = results.config.experiments.ablations
     stills = task == "stills"
     share = experiment.fraction if stills else 1.0
@@ -317,17 +281,17 @@ def _part_effects(results: Results, task: str) -> Drawing:
 
 
 @figure("ablations/effects-stills")
-def _stills_effects(results: Results) -> Drawing:
+def _stills_effects(results: Finished) -> Drawing:
     return _part_effects(results, "stills")
 
 
 @figure("ablations/effects-micro")
-def _micro_effects(results: Results) -> Drawing:
+def _micro_effects(results: Finished) -> Drawing:
     return _part_effects(results, "micro")
 
 
 @figure("low-label/curves")
-def _low_label(results: Results) -> Drawing:
+def _low_label(results: Finished) -> Drawing:
     predictions = results.predictions("low-label")
     tested = predictions[predictions["split"] == "test"]
     classes = len(results.store("labelled").class_names)
@@ -339,17 +303,17 @@ def _low_label(results: Results) -> Drawing:
     return low_label_curves(points, floor=level["majority"], ceiling=level.get("au-oracle"), caption=results.caption)
 
 
-def _claims(results: Results, paper: str) -> Drawing:
+def _claims(results: Finished, paper: str) -> Drawing:
     claims = pd.read_csv(results.needed(Path("reports/claims.csv")))
     shown = claims[claims["effect"].notna() & (claims["paper"] == paper)]
     return effect_plot(shown, name="sentence", caption=results.caption)
 
 
 @figure("claims/effects-emotic-mae")
-def _emotic_mae(results: Results) -> Drawing:
+def _emotic_mae(results: Finished) -> Drawing:
     return _claims(results, "emotic-mae")
 
 
 @figure("claims/effects-micron-bert")
-def _micron_bert(results: Results) -> Drawing:
+def _micron_bert(results: Finished) -> Drawing:
     return _claims(results, "micron-bert")
