@@ -323,6 +323,17 @@ def test_picture_bytes(form, harm, tmp_path):
     assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
 
 
+@given(harm=HARM, number=st.sampled_from(["3", 0.25, -2.0]))
+@example(harm=("bytes", [(42, 123)]), number="3")  # numpy reads the header as Python, and its tokenizer raises an error of its own
+@FAST
+def test_number_in_an_npy_file(harm, number, tmp_path):
+    path = tmp_path / "0_exp.npy"
+    np.save(path, np.array(number))
+    path.write_bytes(harmed(path.read_bytes(), harm))
+    value = affectnet.number_in(path)
+    assert value is None or np.isfinite(value)
+
+
 @given(harm=HARM)
 @example(harm=("hole", (377, 8)))  # SciPy 1.17's reader does not raise here: it dies
 @settings(FAST, max_examples=DRAWN or 3)  # each is read by a process of its own

@@ -11,6 +11,7 @@ published: every picture is a subject of its own, so a person may stand in both 
 from __future__ import annotations
 
 from pathlib import Path, PureWindowsPath
+from tokenize import TokenError
 
 import numpy as np
 import pandas as pd
@@ -92,12 +93,12 @@ def _read_new(root: Path) -> Listing:
             found += 1
             path = (folder / "images" / picture).relative_to(root).as_posix()
             stem = folder / "annotations" / Path(picture).stem
-            code = _value(Path(f"{stem}_exp.npy"))
+            code = number_in(Path(f"{stem}_exp.npy"))
             if code is None or code != int(code) or not 0 <= code < 8:
                 dropped.add(path, "expression is no code 0..7" if Path(f"{stem}_exp.npy").exists() else "no expression file", "")
                 continue
             tally[int(code)] += 1
-            valence, arousal = (_value(Path(f"{stem}_{kind}.npy")) for kind in ("val", "aro"))
+            valence, arousal = (number_in(Path(f"{stem}_{kind}.npy")) for kind in ("val", "aro"))
             rows.append((path, int(code), _affect(valence), _affect(arousal)))
         pictures = {Path(picture).stem for picture in picture_names(folder / "images")}
         for annotation in sorted((folder / "annotations").glob("*_exp.npy")):
@@ -151,11 +152,13 @@ def _affect(value: str | float | None) -> float:
     return number if -1 <= number <= 1 else float("nan")
 
 
-def _value(path: Path) -> float | None:
+def number_in(path: Path) -> float | None:
     """The one number of an npy file (stored as a number or as text); None where there is none. Pickled files are refused."""
     try:
         number = float(np.load(path, allow_pickle=False).reshape(-1)[0])
     except (OSError, ValueError, IndexError, EOFError, TypeError):
+        return None
+    except (SyntaxError, TokenError, MemoryError, OverflowError):  # a damaged header: numpy reads it as Python, and believes any shape
         return None
     return number if np.isfinite(number) else None
 
