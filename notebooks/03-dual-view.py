@@ -50,11 +50,11 @@ from loupe.reporting.confusion import confusion_matrix
 from loupe.reporting.drawing import save
 from loupe.reporting.faces import face_rows, maps_over_faces
 from loupe.session import start
-from loupe.training.device import resolve_device
+from loupe.training.device import resolve_device, workers_on
 from loupe.training.jobs import run_jobs
 from loupe.training.stills import cell_jobs, finetune, sees_one_picture, with_views
 
-session = start("dual-view", overrides, inputs=["data/prepared/labelled", "data/prepared/shift", "data/runs/mae-face/encoder.safetensors"])
+session = start("dual-view", overrides, inputs=["data/prepared/labelled", "data/prepared/camera", "data/prepared/shift", "data/runs/mae-face/encoder.safetensors"])
 cfg, bench = session.config, session.bench
 experiment = cfg.experiments.dual_view
 encoder_weights = session.output_of("mae-face") / "encoder.safetensors"
@@ -105,7 +105,7 @@ print({condition.name: len(condition.rows) for condition in conditions}, "faces,
 jobs = []
 for arm in experiment.arms:
     jobs += cell_jobs(bench, cfg, [arm], experiment.fraction, rows, scored, labelled, encoder_weights, conditions if arm in chosen else ())
-run_jobs(jobs, "dual-view cells", workers=cfg.scale.workers, in_process=resolve_device(cfg.scale.device).type == "mps")
+run_jobs(jobs, "dual-view cells", workers=workers_on(resolve_device(cfg.scale.device), cfg.scale.workers))
 cells = bench.cells()
 clean = cells["arm"].isin([arm.name for arm in experiment.arms])
 predictions, further = cells[clean], cells[~clean]

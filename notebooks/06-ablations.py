@@ -56,7 +56,7 @@ from loupe.session import start
 from loupe.training.build import build_micron_bert
 from loupe.training.checkpoint import load_weights
 from loupe.training.clip_tasks import clip_tasks, head_predictions
-from loupe.training.device import resolve_device
+from loupe.training.device import resolve_device, workers_on
 from loupe.training.jobs import Job, run_jobs
 from loupe.training.micro import onset_apex_features, pretrain_variant
 from loupe.training.stills import cell_jobs
@@ -69,7 +69,7 @@ cfg, bench = session.config, session.bench
 experiment = cfg.experiments.ablations
 device = resolve_device(cfg.scale.device)
 vault = Vault("ablations", session.root / "data" / "logs" / "vault.jsonl")
-options = dict(workers=cfg.scale.workers, in_process=device.type == "mps")
+options = dict(workers=workers_on(device, cfg.scale.workers))
 
 # %% [markdown]
 # ## Stills: fusion and pre-training

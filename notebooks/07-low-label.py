@@ -51,7 +51,7 @@ from loupe.reporting import tables
 from loupe.reporting.curves import low_label_curves, low_label_points
 from loupe.reporting.drawing import save
 from loupe.session import start
-from loupe.training.device import resolve_device
+from loupe.training.device import resolve_device, workers_on
 from loupe.training.jobs import run_jobs
 from loupe.training.stills import cell_jobs, prediction_table
 
@@ -84,7 +84,7 @@ for share in experiment.people:  # the other regime: all labels of a share of th
     arms = [replace(arm, name=f"{arm.name}-people") for arm in experiment.arms if arm.name in ("scratch", "mae-fusion")]
     print(f"{share:.0%} of the people: {len(rows)} labels of {len(set(store.subjects[rows]))} people")
     jobs += cell_jobs(bench, cfg, arms, share, rows, scored, session.prepared("labelled"), session.output_of("mae-face") / "encoder.safetensors")
-run_jobs(jobs, "low-label cells", workers=cfg.scale.workers, in_process=resolve_device(cfg.scale.device).type == "mps")
+run_jobs(jobs, "low-label cells", workers=workers_on(resolve_device(cfg.scale.device), cfg.scale.workers))
 networks = pd.concat([bench.cells(), *reused], ignore_index=True)
 
 # %% [markdown]

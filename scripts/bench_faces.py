@@ -22,10 +22,6 @@ from loupe.faces.generate import prepare
 from loupe.faces.plan import StudySetPlan, generator_version
 from loupe.faces.subject import Studio, clip_scene, render_frame
 
-NOTHING = dict.fromkeys(
-    ("pretrain_subjects", "train_subjects", "val_subjects", "test_subjects", "stills_per_subject", "clip_subjects", "frames_per_clip_subject",
-     "micro_subjects", "micro_clips", "none_clips", "macro_clips"), 0,
-)  # fmt: skip
 FIRST_SEED = 9200
 
 
@@ -61,9 +57,7 @@ def start_up(assets: Path, size: int) -> float:
 
 def stills(seed: int, options, assets: Path) -> float:
     """Stills a second with the processes started anew; the first person, drawn by the parent, is part of it."""
-    plan = StudySetPlan(
-        seed=seed, size=options.size, macro_stride=1, **(NOTHING | {"train_subjects": options.people, "stills_per_subject": 32})
-    )
+    plan = StudySetPlan(seed=seed, size=options.size, train_subjects=options.people, stills_per_subject=32)
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
         count = prepare(plan, Path(folder) / "out", Path(folder) / "people", options.workers, assets)["stills"]

@@ -33,10 +33,6 @@ from loupe.progress import track
 
 FIRST_SEED = 9100  # calibration seeds count from here
 GRID = (0.001, 0.01, 0.1, 1.0)  # of C: strongest regularisation first
-NOTHING = dict.fromkeys(
-    ("pretrain_subjects", "train_subjects", "val_subjects", "test_subjects", "stills_per_subject", "clip_subjects", "frames_per_clip_subject",
-     "micro_subjects", "micro_clips", "none_clips", "macro_clips"), 0,
-)  # fmt: skip
 
 
 def main() -> None:
@@ -53,20 +49,20 @@ def main() -> None:
     print(f"Generator {generator_version()}, {options.size} px\n")
     with tempfile.TemporaryDirectory() as folder:
         if not options.skip_stills:
-            plan = NOTHING | {"train_subjects": 50, "test_subjects": 40, "stills_per_subject": 32}
+            plan = {"train_subjects": 50, "test_subjects": 40, "stills_per_subject": 32}
             rows = [{"seed": seed, **stills(rendered(plan, seed, 1, "stills", options, Path(folder)))} for seed in options.seeds]
             report("Stills: 1,600 of 50 people to train, 1,280 of 40 others to test, accuracy", rows)
         rows = []
         for nuisance in options.nuisance:
             for seed in options.seeds:
-                plan = NOTHING | {"micro_subjects": 20, "micro_clips": 240}
+                plan = {"micro_subjects": 20, "micro_clips": 240}
                 rows.append({"nuisance": nuisance, "seed": seed, **micro(rendered(plan, seed, nuisance, "micro", options, Path(folder)))})
         report("Micro-expressions: 240 clips of 20 people, onset and apex, leave one subject out, UF1", rows)
 
 
 def rendered(counts: dict, seed: int, nuisance: int, name: str, options, folder: Path) -> tuple[Store, Path]:
     """Draw one set into the folder; returns its store and where it lies."""
-    plan = StudySetPlan(seed=seed, size=options.size, nuisance=nuisance, macro_stride=1, **counts)
+    plan = StudySetPlan(seed=seed, size=options.size, nuisance=nuisance, **counts)
     out = folder / f"{name}-{seed}-{nuisance}"
     prepare(plan, out, folder / "people", options.workers, find_root() / "data" / "scratch" / "assets")
     return read_store(out / name), out / name

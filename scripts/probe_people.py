@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from difficulty import NOTHING, rendered
+from difficulty import rendered
 
 from loupe.config import find_root, load
 from loupe.data.store import read_store
@@ -42,7 +42,7 @@ def main() -> None:
     stills = read_store(root / "data" / "prepared" / "stills")
     train, classes = stills.split("train"), len(stills.class_names)
     with tempfile.TemporaryDirectory() as folder:
-        counts = NOTHING | {"test_subjects": 40, "stills_per_subject": 32}
+        counts = {"test_subjects": 40, "stills_per_subject": 32}
         others, _ = rendered(counts, options.seed, config.data.nuisance, "stills", options, Path(folder))
         trained = build_encoder(config)
         load_weights(root / "data" / "runs" / "mae-face" / "encoder.safetensors", trained)

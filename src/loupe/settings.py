@@ -27,6 +27,7 @@ class FacesCounts:
     macro_stride: int
     second_cameras: int  # 0 | 1: every labelled still is also taken from the side (set `camera`)
     shift_stills: int  # of each test person, with held-out lights, backgrounds, hair and AU prototypes (set `shift`)
+    shift_clips: int  # micro clips of the micro subjects that look so (set `micro_shift`)
 
 
 @dataclass(frozen=True)

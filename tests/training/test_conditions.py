@@ -43,7 +43,7 @@ def grid(tmp_path):
         bench = Bench(tmp_path / name)
         stills._loaded.clear()
         jobs = cell_jobs(bench, CONFIG, arms, 0.1, np.arange(16), np.arange(16, 32), labelled, tmp_path / "no-weights", chosen)
-        run_jobs(jobs, "cells", workers=1, in_process=True)
+        run_jobs(jobs, "cells", workers=1)
         return bench
 
     return run

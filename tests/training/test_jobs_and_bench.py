@@ -27,13 +27,13 @@ def hold(folder, seconds):
     del bench
 
 
-@pytest.mark.parametrize("workers, in_process", [(2, True), (2, False), (1, False)])
-def test_jobs_run_once(tmp_path, workers, in_process):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_jobs_run_once(tmp_path, workers):
     jobs = [Job(tmp_path / f"{i}.parquet", write_square, (tmp_path / f"{i}.parquet", i)) for i in range(3)]
     write_parquet(pd.DataFrame({"square": [-1]}), tmp_path / "1.parquet")
-    run_jobs(jobs, "squares", workers=workers, in_process=in_process)
+    run_jobs(jobs, "squares", workers=workers)
     assert [int(pd.read_parquet(job.path)["square"][0]) for job in jobs] == [0, -1, 4]
-    assert (int(pd.read_parquet(jobs[0].path)["pid"][0]) == os.getpid()) == (in_process or workers == 1)
+    assert (int(pd.read_parquet(jobs[0].path)["pid"][0]) == os.getpid()) == (workers == 1)
 
 
 def write_threads(path):
@@ -45,7 +45,7 @@ def test_a_job_has_one_thread_wherever_it_runs(tmp_path, workers):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        run_jobs([Job(tmp_path / "x.parquet", write_threads, (tmp_path / "x.parquet",))], "threads", workers=workers, in_process=False)
+        run_jobs([Job(tmp_path / "x.parquet", write_threads, (tmp_path / "x.parquet",))], "threads", workers=workers)
         assert pd.read_parquet(tmp_path / "x.parquet")["threads"][0] == 1 and torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -54,7 +54,7 @@ def test_a_job_has_one_thread_wherever_it_runs(tmp_path, workers):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_of_a_job_is_raised_here(tmp_path, workers):
     with pytest.raises(LoupeError, match="cell 5 cannot be made"):
-        run_jobs([Job(tmp_path / "x", refuse, (tmp_path / "x", 5))], "bad", workers=workers, in_process=False)
+        run_jobs([Job(tmp_path / "x", refuse, (tmp_path / "x", 5))], "bad", workers=workers)
 
 
 def test_cells_are_computed_once_and_survive(tmp_path):

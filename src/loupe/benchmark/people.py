@@ -31,15 +31,7 @@ def plan_of(config: Config) -> StudySetPlan:
         pretrain_subjects=faces.pretrain_subjects,
         train_subjects=faces.train_subjects,
         val_subjects=faces.test_subjects,
-        test_subjects=0,
         stills_per_subject=faces.stills_per_subject,
-        clip_subjects=0,
-        frames_per_clip_subject=0,
-        micro_subjects=0,
-        micro_clips=0,
-        none_clips=0,
-        macro_clips=0,
-        macro_stride=1,
     )
 
 

@@ -94,6 +94,8 @@ def generated_part(plan: StudySetPlan, sets: ImportedSets) -> StudySetPlan:
         changes |= {"train_subjects": 0, "val_subjects": 0, "test_subjects": 0, "macro_clips": 0}
     if sets.clips:
         changes["clip_subjects"] = 0
+    if sets.micro:
+        changes["shift_clips"] = 0
     return replace(plan, **changes)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from loupe.config import Config
 from loupe.data.imported import ImportedSets, generated_part, read_sets, write_imported
@@ -24,18 +23,17 @@ def study_plan(config: Config) -> StudySetPlan:
 
 
 def prepare_study(config: Config, out: Path, scratch: Path, root: Path) -> None:
-    """Write the sets `stills`, `clips`, `micro`, `macro`, `labelled` and `shift` into `out`; people drawn before a kill are taken from `scratch`.
+    """Write the sets `stills`, `clips`, `micro`, `macro`, `labelled`, `camera`, `shift` and `micro_shift` into `out`; people drawn before a kill are
+    taken from `scratch`.
 
-    `labelled` is the train, val and test part of the generated stills, or the folder that the settings name (relative to `root`). Of generated
-    stills the scale may ask for two more sets: `camera`, whose image i shows labelled still i from the side, and `shift` (held-out looks of the
-    test people), which is written empty where it has nobody, so that a stage can depend on it. Imported sets take the place of generated ones
-    (loupe.data.imported).
+    `labelled` is the train, val and test part of the generated stills, or the folder that the settings name (relative to `root`). Three sets are empty
+    where the scale asks for none, so that a stage can depend on them: `camera`, whose image i shows labelled still i from the side, `shift` (held-out
+    looks of the test people) and `micro_shift` (micro clips with held-out looks). Imported sets take the place of generated ones (loupe.data.imported).
     """
     imported = read_sets(root / config.data.imported) if config.data.source == "imported" else ImportedSets()
     plan = generated_part(study_plan(config), imported)
-    prepare(plan, out, scratch, config.scale.workers, cache_dir=root / "data" / "scratch" / "assets")
-    if not plan.test_subjects * plan.shift_stills:
-        write_store(out / "shift", np.zeros((0, plan.size, plan.size, 3), np.uint8), pd.DataFrame())
+    # Each process draws with one thread.
+    prepare(plan, out, scratch, max(config.scale.workers, config.scale.threads), cache_dir=root / "data" / "scratch" / "assets")
     write_imported(imported, out, config.scale.image.size, config.data.seed)
     if imported.expression:
         return

@@ -38,7 +38,7 @@ __all__ = [
     "render_still",
 ]
 
-SETS = ("stills", "camera", "shift", "clips", "micro", "macro")
+SETS = ("stills", "camera", "shift", "clips", "micro", "micro_shift", "macro")
 TRUTHS = {"motion": np.float32, "parts": np.uint8, "expression_flow": np.float32, "head_flow": np.float32}  # stored a micro clip
 # Manifest columns with what stands in a row that has no such thing.
 COLUMNS = {
@@ -53,7 +53,7 @@ _studio: Studio | None = None
 def prepare(plan: StudySetPlan, out: Path, scratch: Path, workers: int, cache_dir: Path = DEFAULT_CACHE) -> dict[str, int]:
     """Render `plan` into `out` and return the number of images by set.
 
-    Each finished person stands in `scratch` as one file, so a killed run continues where it was. The bytes written do not depend on
+    A set of which the plan asks for nothing is written empty. Each finished person stands in `scratch` as one file, so a killed run continues where it was. The bytes written do not depend on
     `workers`. Raises LoupeError for a senseless plan, damaged head data, an unwritable folder or a full disk.
     """
     plan.check()
@@ -70,8 +70,7 @@ def prepare(plan: StudySetPlan, out: Path, scratch: Path, workers: int, cache_di
         counts = {}
         for name in SETS:
             chosen = [job for job in listed if job.set == name or (name == "camera" and job.cameras == 2)]
-            if chosen or name not in ("camera", "shift"):
-                counts[name] = _assemble(chosen, plan, scratch, out / name)
+            counts[name] = _assemble(chosen, plan, scratch, out / name)
     except OSError as error:
         raise _explain(error, error.filename or scratch) from error
     return counts
@@ -204,7 +203,7 @@ def _assemble(listed: list[Job], plan: StudySetPlan, scratch: Path, folder: Path
     rows = [row for _, part in taken for row in part]
     with _replacing(folder / "manifest.parquet") as file:
         _manifest(rows).to_parquet(file, index=False)
-    if folder.name == "micro":
+    if folder.name in ("micro", "micro_shift"):
         clips = [clip for part in done for clip in part.clips]
         order = np.argsort(clips, kind="stable")
         for name, dtype in TRUTHS.items():

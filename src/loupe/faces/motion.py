@@ -1,7 +1,7 @@
 """How faces move in time: micro-expression and macro clips as scripts that any single frame can be read from.
 
 A script is drawn once from a generator; every value at a frame is a closed form of time, so a frame rendered alone equals the frame of the full clip.
-The nuisance dial 0/1/2 scales what is not the expression: head drift, blinks, gaze shifts, speech, flicker, annotation error.
+The nuisance dial 0/1/2 scales what is not the expression: head drift, blinks, gaze shifts, speech, flicker, what moves behind the head, annotation error.
 """
 
 from __future__ import annotations
@@ -54,6 +54,18 @@ MICRO_PROTOTYPES: dict[str, tuple[dict[str, float], ...]] = {
 }
 
 
+# Held out: what people show in the clips of the set `micro_shift` and nowhere else.
+SHIFT_MICRO_PROTOTYPES: dict[str, tuple[dict[str, float], ...]] = {
+    "disgust": ({"AU9": 1.0}, {"AU7": 0.7, "AU10": 0.8}, {"AU9": 0.7, "AU17": 0.6}),
+    "repression": ({"AU15S": 1.1}, {"AU14": 0.7, "AU17": 0.7}, {"AU24": 1.0}),
+    "anger": ({"AU4": 0.7, "AU17": 0.7}, {"AU7": 0.8, "AU24": 0.8}),
+    "sadness": ({"AU1": 0.7, "AU17": 0.7}, {"AU4": 0.5, "AU15": 0.8}),
+    "fear": ({"AU1": 0.6, "AU5": 0.8}, {"AU20": 1.0}),
+    "happiness": ({"AU6": 1.0}, {"AU10": 0.3, "AU12": 0.8}, {"AU12": 0.7, "AU17": 0.4}),
+    "surprise": ({"AU5": 1.0}, {"AU2": 0.8, "AU25": 0.7}, {"AU1S": 1.2}),
+}
+
+
 @dataclass(frozen=True)
 class Dial:
     """Strength of what is not the expression. Lengths in shares of the image width, angles in radians, times in seconds."""
@@ -66,12 +78,14 @@ class Dial:
     flicker: float  # relative amplitude of mains flicker
     light: float  # relative change of the light over one clip
     apex: float  # sd of the annotated apex
+    background: float  # sd of the background's way over one micro clip
+    passing: float  # probability that somebody walks past behind the head
 
 
 DIALS = (
-    Dial(0, 0, 0, 0, 0, 0, 0, 0),
-    Dial(0.0022, 0.0038, 0.12, 0.18, 0.18, 0.004, 0.02, 0.010),
-    Dial(0.0065, 0.0110, 0.30, 0.40, 0.40, 0.008, 0.05, 0.025),
+    Dial(0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+    Dial(0.0022, 0.0038, 0.12, 0.18, 0.18, 0.004, 0.02, 0.010, 0.0022, 0.10),
+    Dial(0.0065, 0.0110, 0.30, 0.40, 0.40, 0.008, 0.05, 0.025, 0.0065, 0.30),
 )
 
 
@@ -165,16 +179,19 @@ class ClipScript:
         return (strongest.label, intensity) if intensity >= 0.15 else ("Neutral", intensity)
 
 
-def micro_script(rng: np.random.Generator, emotion: str | None, habit: np.ndarray, fps: float, nuisance: int) -> ClipScript:
+def micro_script(
+    rng: np.random.Generator, emotion: str | None, habit: np.ndarray, fps: float, nuisance: int, shifted: bool = False
+) -> ClipScript:
     """A micro-expression of 0.25-0.5 s, or with `emotion=None` a clip of the same length without one.
 
-    `habit` (8,) is the person's: preferred variant, expressiveness, asymmetry, drift. The same draws are made at every dial.
+    `habit` (8,) is the person's: preferred variant, expressiveness, asymmetry, drift. The same draws are made at every dial. `shifted` draws from the
+    held-out SHIFT_MICRO_PROTOTYPES.
     """
     dial = DIALS[nuisance]
     lead, duration = float(rng.uniform(0.03, 0.08)), float(rng.uniform(0.25, 0.50))
     rise = duration * float(rng.uniform(0.28, 0.5))
     hold = duration * float(rng.uniform(0.02, 0.14))
-    au, amplitude, name = _micro_units(rng, emotion, habit)
+    au, amplitude, name = _micro_units(rng, SHIFT_MICRO_PROTOTYPES if shifted else MICRO_PROTOTYPES, emotion, habit)
     event = Event(lead, rise, hold, duration - rise - hold, amplitude * au, name, amplitude, float(rng.uniform(0.7, 1.5)))
     frames = int(np.ceil((event.end + rng.uniform(0.02, 0.06)) * fps)) + 1
     length = frames / fps
@@ -204,9 +221,9 @@ def micro_script(rng: np.random.Generator, emotion: str | None, habit: np.ndarra
     )
 
 
-def _micro_units(rng, emotion, habit) -> tuple[np.ndarray, float, str]:
+def _micro_units(rng, prototypes, emotion, habit) -> tuple[np.ndarray, float, str]:
     """AU vector at full strength, amplitude .03-.25 and name. People keep to a favourite variant half of the time."""
-    variants = MICRO_PROTOTYPES[emotion or "happiness"]
+    variants = prototypes[emotion or "happiness"]
     favourite = int(abs(habit[0]) * 1000) % len(variants)
     variant = variants[favourite if rng.random() < 0.5 else int(rng.integers(len(variants)))]
     side = "L" if rng.random() < 0.5 + 0.35 * np.tanh(habit[1]) else "R"

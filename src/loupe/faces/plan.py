@@ -28,26 +28,28 @@ class StudySetPlan:
     """Counts of a study set. `size` px; `nuisance` dial of the clips 0/1/2; every `macro_stride`-th frame of a macro clip is kept.
 
     With `second_cameras` 1, every labelled still is also taken by a second camera at the same instant (set `camera`). `shift_stills` of each
-    test person have held-out lights, backgrounds, hair and AU prototypes (set `shift`).
+    test person have held-out lights, backgrounds, hair and AU prototypes (set `shift`), and so have `shift_clips` micro clips of the
+    micro subjects (set `micro_shift`).
     """
 
     seed: int
     size: int
-    pretrain_subjects: int
-    train_subjects: int
-    val_subjects: int
-    test_subjects: int
-    stills_per_subject: int
-    clip_subjects: int
-    frames_per_clip_subject: int
-    micro_subjects: int
-    micro_clips: int
-    none_clips: int
-    macro_clips: int
-    macro_stride: int
+    pretrain_subjects: int = 0
+    train_subjects: int = 0
+    val_subjects: int = 0
+    test_subjects: int = 0
+    stills_per_subject: int = 0
+    clip_subjects: int = 0
+    frames_per_clip_subject: int = 0
+    micro_subjects: int = 0
+    micro_clips: int = 0
+    none_clips: int = 0
+    macro_clips: int = 0
+    macro_stride: int = 1
     nuisance: int = 1
     second_cameras: int = 0
     shift_stills: int = 0
+    shift_clips: int = 0
 
     def check(self) -> None:
         """Raise LoupeError naming the first count that makes no sense."""
@@ -75,9 +77,9 @@ class StudySetPlan:
             )
         if self.macro_stride < 1:
             raise LoupeError("The key macro_stride of the study set is 0, but at least every frame can be kept (1); choose 1 or more.")
-        if self.micro_clips + self.none_clips > 0 and self.micro_subjects == 0:
+        if self.micro_clips + self.none_clips + self.shift_clips > 0 and self.micro_subjects == 0:
             raise LoupeError(
-                "The key micro_subjects of the study set is 0, but micro clips are asked for; raise it or set micro_clips and none_clips to 0."
+                "The key micro_subjects of the study set is 0, but micro clips are asked for; raise it or set micro_clips, none_clips and shift_clips to 0."
             )
         if self.macro_clips > 0 and self.train_subjects + self.val_subjects + self.test_subjects == 0:
             raise LoupeError(
@@ -92,7 +94,7 @@ class StudySetPlan:
         """Images of the set, macro frames counted at their longest."""
         labelled = self.train_subjects + self.val_subjects + self.test_subjects
         people = self.pretrain_subjects + labelled * (1 + self.second_cameras)
-        clips = self.clip_subjects * self.frames_per_clip_subject + 5 * (self.micro_clips + self.none_clips)
+        clips = self.clip_subjects * self.frames_per_clip_subject + 5 * (self.micro_clips + self.none_clips + self.shift_clips)
         clips += self.test_subjects * self.shift_stills
         return people * self.stills_per_subject + clips + self.macro_clips * (180 // max(1, self.macro_stride) + 1)
 
@@ -134,11 +136,14 @@ def jobs(plan: StudySetPlan) -> list[Job]:
         items = (FRAMES_PER_CLIP,) * whole + ((rest,) if rest else ())
         if items:
             listed.append(Job("clips", "unlabelled", "clip", n, items))
-    emotions = micro_emotions(plan)
+    emotions, shifted = micro_emotions(plan.seed, plan.micro_clips), micro_emotions(plan.seed, plan.shift_clips)
     for n in range(plan.micro_subjects):
         items = tuple(emotions[n :: plan.micro_subjects]) + ("none",) * len(range(n, plan.none_clips, plan.micro_subjects))
         if items:
             listed.append(Job("micro", "loso", "micro", n, items))
+    for n in range(plan.micro_subjects if shifted else 0):
+        if items := tuple(shifted[n :: plan.micro_subjects]):
+            listed.append(Job("micro_shift", "loso", "micro", n, items))
     return listed + _macro_jobs(plan)
 
 
@@ -147,13 +152,13 @@ def _classes(count: int) -> tuple[str, ...]:
     return tuple(STILL_CLASSES[i % len(STILL_CLASSES)] for i in range(count))
 
 
-def micro_emotions(plan: StudySetPlan) -> list[str]:
-    """Emotion of every micro clip: class and emotion quotas by largest remainder, dealt to the subjects in turn."""
+def micro_emotions(seed: int, clips: int) -> list[str]:
+    """Emotion of each of `clips` micro clips: class and emotion quotas by largest remainder, dealt to the subjects in turn."""
     emotions = []
-    for label, count in zip(MICRO_CLASSES, quotas(MICRO_SHARES, plan.micro_clips), strict=True):
+    for label, count in zip(MICRO_CLASSES, quotas(MICRO_SHARES, clips), strict=True):
         names, shares = zip(*EMOTIONS[label], strict=True)
         chosen = [name for name, n in zip(names, quotas(shares, count), strict=True) for _ in range(n)]
-        order = np.random.default_rng([plan.seed, 71, MICRO_CLASSES.index(label)]).permutation(len(chosen))
+        order = np.random.default_rng([seed, 71, MICRO_CLASSES.index(label)]).permutation(len(chosen))
         emotions += [chosen[i] for i in order]
     return emotions
 

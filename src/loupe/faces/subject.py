@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from loupe.faces import assets
+from loupe.faces.backdrop import Backdrop, draw_backdrop
 from loupe.faces.expression import STILL_CLASSES, draw_expression
 from loupe.faces.identity import Identity, make_identity
-from loupe.faces.motion import EMOTIONS, MICRO_CLASSES, ClipScript, macro_script, micro_script
+from loupe.faces.motion import DIALS, EMOTIONS, MICRO_CLASSES, ClipScript, macro_script, micro_script
 from loupe.faces.plan import ROLES, Job, subject_name
 from loupe.faces.render import Renderer
 from loupe.faces.scene import (
@@ -31,7 +32,7 @@ from loupe.faces.scene import (
 from loupe.faces.sensor import Camera, draw_clip_camera, draw_still_camera, expose
 from loupe.faces.skin import SHIFT_HAIR_STYLES
 
-_IDENTITY, _STILL, _CLIP, _FRAME, _SIDE, _SHIFT = range(6)  # streams of random numbers of a person
+_IDENTITY, _STILL, _CLIP, _FRAME, _SIDE, _SHIFT, _BACKDROP = range(7)  # streams of random numbers of a person
 SIDE_DEGREES, SIDE_LIMIT = (20, 40), 55  # how far the second camera stands to the side, and the largest yaw it may see
 ROLE_NAMES = ("onset", "rise", "apex", "fall", "offset")
 CLASS_OF_EMOTION = {emotion: label for label, emotions in EMOTIONS.items() for emotion, _ in emotions}
@@ -57,9 +58,9 @@ class ClipScene:
     script: ClipScript
     view: View
     light: Light
-    background: np.ndarray
-    background_kind: str
+    backdrop: Backdrop
     camera: Camera
+    shifted: bool = False
 
 
 @dataclass
@@ -168,14 +169,18 @@ def render_still(
     return image, row
 
 
-def clip_scene(studio: Studio, seed: int, role: str, number: int, clip: int, kind: str, item, nuisance: int) -> ClipScene:
-    """Draw what happens in a clip. kind: `micro` (item: emotion or "none"), `macro` (item: classes)."""
-    who = person(studio, seed, role, number)
-    room = _stream(seed, role, number, _CLIP)  # one laboratory a person
-    rng = _stream(seed, role, number, _CLIP, clip)
+def clip_scene(
+    studio: Studio, seed: int, role: str, number: int, clip: int, kind: str, item, nuisance: int, shifted: bool = False
+) -> ClipScene:
+    """Draw what happens in a clip. kind: `micro` (item: emotion or "none"), `macro` (item: classes). `shifted` takes light, background, hair and AU
+    prototype of a micro clip from the held-out ones."""
+    who = person(studio, seed, role, number, shifted)
+    held_out = (_SHIFT,) if shifted else ()
+    room = _stream(seed, role, number, *held_out, _CLIP)  # one laboratory a person
+    rng = _stream(seed, role, number, *held_out, _CLIP, clip)
     if kind == "micro":
         fps = 200.0 if room.random() < 0.75 else 100.0
-        script = micro_script(rng, None if item == "none" else item, who.habit, fps, nuisance)
+        script = micro_script(rng, None if item == "none" else item, who.habit, fps, nuisance, shifted)
     else:
         script = macro_script(rng, list(item), who.habit, nuisance)
     spread = 1.0 if kind == "micro" else 1.6
@@ -187,22 +192,27 @@ def clip_scene(studio: Studio, seed: int, role: str, number: int, clip: int, kin
         zoom=float(np.exp(rng.normal(0, 0.02))),
         shift=(float(rng.normal(0, 0.006)), float(rng.normal(0, 0.006))),
     )
-    light = draw_light(room, (0.55, 0.05, 0.10, 0.30, 0, 0) if kind == "micro" else (0.34, 0.17, 0.15, 0.22, 0.05, 0.07))
-    background, background_kind = draw_background(room, studio.renderer.size)
-    return ClipScene(script, view, light, background, background_kind, draw_clip_camera(rng, nuisance))
+    usual = (0.55, 0.05, 0.10, 0.30, 0, 0) if kind == "micro" else (0.34, 0.17, 0.15, 0.22, 0.05, 0.07)
+    light = draw_shift_light(room) if shifted else draw_light(room, usual)
+    picture = draw_background(room, studio.renderer.size, SHIFT_BACKGROUNDS if shifted else BACKGROUNDS)
+    moving = _stream(seed, role, number, *held_out, _BACKDROP, clip)
+    drift, hertz = (1.0, (1.0, 4.0)) if kind == "micro" else (5.0, (0.1, 0.6))  # a macro clip lasts ten times as long
+    dial, seconds = DIALS[nuisance], script.frames / script.fps
+    backdrop = draw_backdrop(moving, *picture, seconds, drift * dial.background, dial.passing, hertz)
+    return ClipScene(script, view, light, backdrop, draw_clip_camera(rng, nuisance), shifted)
 
 
 def render_frame(studio: Studio, seed: int, role: str, number: int, clip: int, frame: int, scene: ClipScene) -> tuple[np.ndarray, dict]:
     """One frame of a clip: uint8 (S, S, 3) and its manifest row (class columns are left to the caller)."""
-    who = person(studio, seed, role, number)
+    who = person(studio, seed, role, number, scene.shifted)
     script = scene.script
     view = View(**{**scene.view.__dict__, "gaze": script.gaze_at(frame)})
-    rng = _stream(seed, role, number, _FRAME, clip, frame)
+    rng = _stream(seed, role, number, *((_SHIFT,) if scene.shifted else ()), _FRAME, clip, frame)
     jitter = 1 + 0.1 * script.flicker[0] * rng.normal()
     light = scene.light.scaled(script.gain(frame) * jitter)
     head = script.head(frame)
-    linear, projection = studio.renderer.draw(who, script.au(frame), view, light, scene.background, motion=head)
-    row = _row(who, seed, role, number, view, light, scene.background_kind, None)
+    linear, projection = studio.renderer.draw(who, script.au(frame), view, light, scene.backdrop.at(frame / script.fps), motion=head)
+    row = _row(who, seed, role, number, view, light, scene.backdrop.kind, None)
     for name, turned in zip(("yaw", "pitch", "roll"), head.rotation, strict=True):
         row[name] += float(turned)
     row |= {"clip": f"{subject_name(role, number)}-{clip:03d}", "frame": frame, "fps": script.fps, "au": script.expression(frame)}
@@ -230,9 +240,9 @@ def _row(who: Identity, seed, role, number, view: View, light: Light, background
 
 def render_job(studio: Studio, job: Job, seed: int, nuisance: int, macro_stride: int) -> Rendered:
     """All images of one person in one set."""
-    frames, fields = {"stills": _stills, "shift": _shift, "clips": _clips, "micro": _micro, "macro": _macro}[job.set](
-        studio, job, seed, nuisance, macro_stride
-    )
+    frames, fields = {"stills": _stills, "shift": _shift, "clips": _clips, "micro": _micro, "micro_shift": _micro_shift, "macro": _macro}[
+        job.set
+    ](studio, job, seed, nuisance, macro_stride)
     size = studio.renderer.size
     sides = _sides(studio, job, seed) if job.cameras == 2 else []
     for taken, name in ((frames, job.set), (sides, "camera")):
@@ -292,10 +302,19 @@ def stored_frames(script: ClipScript) -> dict[str, int]:
 
 
 def _micro(studio, job, seed, nuisance, macro_stride):
+    return _annotated(studio, job, seed, nuisance, first=0, shifted=False)
+
+
+def _micro_shift(studio, job, seed, nuisance, macro_stride):
+    return _annotated(studio, job, seed, nuisance, first=250, shifted=True)  # numbers apart from those of the person's other clips
+
+
+def _annotated(studio, job, seed, nuisance, first, shifted):
+    """Micro clips with their annotated frames and true fields; clips are numbered from `first`."""
     drawn, fields = [], []
-    who = person(studio, seed, job.role, job.number)
-    for clip, emotion in enumerate(job.items):
-        scene = clip_scene(studio, seed, job.role, job.number, clip, "micro", emotion, nuisance)
+    who = person(studio, seed, job.role, job.number, shifted)
+    for clip, emotion in enumerate(job.items, start=first):
+        scene = clip_scene(studio, seed, job.role, job.number, clip, "micro", emotion, nuisance, shifted)
         script, label = scene.script, CLASS_OF_EMOTION.get(emotion)
         for role, frame in stored_frames(script).items():
             image, row = render_frame(studio, seed, job.role, job.number, clip, frame, scene)

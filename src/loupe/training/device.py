@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +33,22 @@ def prepare_torch(threads: int) -> None:
     torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms, warning only, without its import of the compiler (2 s a notebook)
     # A debugging aid that costs 8 % of a training step: no kernel here reads what it has not written, and the forced run of the tests would show it.
     torch.utils.deterministic.fill_uninitialized_memory = False
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread inside: the number of threads decides the order of sums, and so the bytes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def workers_on(device: torch.device, workers: int) -> int:
+    """How many of `workers` processes may share the device: all of them, but one on MPS."""
+    return 1 if device.type == "mps" else workers
 
 
 def open_accelerator(device: torch.device, precision: str) -> Accelerator:

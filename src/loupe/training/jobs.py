@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from loupe.progress import track
+from loupe.training.device import one_thread, prepare_torch
 from loupe.training.record import Place, record_in, recording_place
 
 
@@ -32,19 +31,15 @@ class Job:
     args: tuple[Any, ...]
 
 
-def run_jobs(jobs: Sequence[Job], label: str, *, workers: int, in_process: bool) -> None:
-    """Run what is not done yet, in `workers` processes of one thread each (one worker, or `in_process`: in this one); an error of a job stops the
-    rest and is raised here. What the jobs write does not depend on `workers`.
+def run_jobs(jobs: Sequence[Job], label: str, *, workers: int) -> None:
+    """Run what is not done yet, in `workers` processes of one thread each (one worker: in this one); an error of a job stops the rest and is
+    raised here. What the jobs write does not depend on `workers`.
     """
     open_jobs = [job for job in jobs if not job.path.exists()]
-    if in_process or workers == 1:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # as in a worker: the number of threads decides the order of sums, and so the bytes
-        try:
+    if workers == 1:
+        with one_thread():  # as in a worker
             for job in track(open_jobs, label):
                 job.run(*job.args)
-        finally:
-            torch.set_num_threads(threads)
         return
     if not open_jobs:
         return
@@ -64,8 +59,6 @@ def _enter_worker(parent: int, place: Place | None) -> None:
     where the parent does, and die with it: a killed kernel leaves no orphans."""
     os.environ["LOUPE_QUIET"] = "1"
     record_in(place)
-    from loupe.training.device import prepare_torch
-
     prepare_torch(1)
 
     def watch() -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from loupe.models.baselines.difference_vit import DifferenceViT
 from loupe.models.baselines.three_stream import ThreeStream
 from loupe.models.vit import Encoder
 from loupe.settings import EncoderSize, NetworkRecipe
+from loupe.training.device import one_thread
 from loupe.training.loop import parameter_groups
 from loupe.training.schedules import batch_order, warmup_cosine
 
@@ -52,7 +52,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         device = torch.device(self.device)
         pictures, truth = self._pictures(x), torch.from_numpy(numbers).to(device)
         weight = torch.tensor(compute_class_weight("balanced", classes=self.classes_, y=y), dtype=torch.float32, device=device)
-        with _one_thread(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with one_thread(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(self.seed)  # dropout and the initial weights draw from torch's own stream
             self.network_ = self.build(len(self.classes_), *pictures).to(device)
             optimizer = torch.optim.AdamW(parameter_groups(self.network_, self.weight_decay, 1.0), lr=0.0)
@@ -69,7 +69,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
 
     @torch.inference_mode()
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
-        with _one_thread():
+        with one_thread():
             return self.network_(*self._pictures(x)).softmax(-1).cpu().numpy()
 
     def predict(self, x: np.ndarray) -> np.ndarray:
@@ -77,13 +77,3 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
 
     def _pictures(self, x: np.ndarray) -> tuple[Tensor, ...]:
         return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).to(self.device).unbind(1)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -80,9 +80,11 @@ def _keep(path: Path, view: np.ndarray) -> None:
 
 def _second_camera(folder: Path, store: Store) -> np.ndarray | None:
     """The second pictures, row by row; None where there are none. Raises LoupeError where they show other people."""
-    if not folder.exists():
+    if not folder.exists():  # faces from elsewhere, which no generator drew
         return None
     second = read_store(folder)
+    if not len(second.manifest):
+        return None
     if list(second.subjects) != list(store.subjects):
         raise LoupeError(f"{folder} holds other people than the labelled faces, row by row: run `dvc repro data`, or choose view=warp.")
     return np.asarray(second.images)
