@@ -57,7 +57,7 @@ def test_an_interrupted_run_continues_to_the_same_bytes(prepared, small_plan, ca
 
 def test_manifest_describes_every_image(prepared):
     folder, counts = prepared
-    assert counts == {"stills": 32, "camera": 24, "shift": 8, "clips": 8, "micro": 25, "macro": counts["macro"]} and counts["macro"] >= 3
+    assert counts == {"stills": 32, "camera": 24, "shift": 8, "clips": 8, "micro": 25, "micro_shift": 10, "macro": counts["macro"]} and counts["macro"] >= 3
     for name, count in counts.items():
         manifest = pd.read_parquet(folder / "out" / name / "manifest.parquet")
         images = np.load(folder / "out" / name / "images.npy", mmap_mode="r")
@@ -98,6 +98,19 @@ def test_flow_of_expression_and_head_are_stored_apart(prepared):
     names = manifest.drop_duplicates("clip").set_index("clip").sort_index()["label_name"]
     for name, face, moved in zip(names, expression, head, strict=True):
         assert moved.any() and (name == "none") == (not face.any())
+
+
+def test_shifted_clips_show_known_people_in_unknown_looks(prepared):
+    folder, _ = prepared
+    shift = pd.read_parquet(folder / "out/micro_shift/manifest.parquet")
+    others = pd.concat([pd.read_parquet(folder / f"out/{name}/manifest.parquet") for name in ("stills", "clips", "micro", "macro")])
+    for column in ("light", "background", "hair"):
+        assert not set(shift[column]) & set(others[column]), column
+    micro = others[others["set"] == "micro"]
+    assert set(shift["subject"]) <= set(micro["subject"]) and not set(shift["clip"]) & set(micro["clip"])
+    assert shift.groupby("clip")["role"].apply(list).map(lambda roles: roles == ["onset", "rise", "apex", "fall", "offset"]).all()
+    motion = np.load(folder / "out/micro_shift/motion.npy")
+    assert len(motion) == shift["clip"].nunique() == 2 and (motion.max((1, 2)) > 0).all()
 
 
 def test_the_second_camera_sees_the_same_instant(prepared):
