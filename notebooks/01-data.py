@@ -41,6 +41,7 @@ from loupe.faces.generate import generator_version
 from loupe.reporting import tables
 from loupe.reporting.drawing import save
 from loupe.reporting.faces import contact_sheet, face_rows, maps_over_faces
+from loupe.reporting.samples import clip_strip, other_looks
 from loupe.session import start
 
 session = start("data", overrides)
@@ -51,14 +52,15 @@ print(f"scale {cfg.scale.name}, {cfg.scale.image.size} px, data: {cfg.data.sourc
 # ## Render, or import
 #
 # Four sets come out of the generator: `stills` (pre-training and labelled faces), `clips` (unlabelled frames for Micron-BERT), `micro`
-# (micro-expression clips for leave-one-subject-out) and `macro` (ordinary clips with a class per frame). A fifth, `labelled`, is what the classifiers
-# are fine-tuned on: the labelled part of `stills`, or **your own faces** if `conf/study.yaml` says `data: folder`. After `loupe use`, imported sets stand in
-# the place of generated ones.
+# (micro-expression clips for leave-one-subject-out) and `macro` (ordinary clips with a class per frame). Three more show known people otherwise: `camera`
+# (each labelled still from the side, at the same instant), `shift` and `micro_shift` (light, background, hair and action units that are held out from
+# everything else); a scale that has no use for one leaves it empty. Another, `labelled`, is what the classifiers are fine-tuned on: the labelled part of
+# `stills`, or **your own faces** if `conf/study.yaml` says `data: folder`. After `loupe use`, imported sets stand in the place of generated ones.
 
 # %%
 prepared = session.prepared_out
 prepare_study(cfg, prepared, session.root / "data" / "scratch" / "faces", session.root)
-sets = {name: read_store(prepared / name) for name in ("stills", "labelled", "clips", "micro", "macro")}
+sets = {name: read_store(prepared / name) for name in ("stills", "labelled", "camera", "shift", "clips", "micro", "micro_shift", "macro")}
 
 counts = pd.DataFrame(
     [
@@ -118,10 +120,32 @@ save(wild, session.figures, "pretraining-faces")
 wild
 
 # %% [markdown]
+# ### The same people, otherwise
+#
+# Two pictures of one instant answer what a second view *could* add: the view `camera` is the upper bound of every view that is made of one picture alone.
+# Held-out looks answer whether a score survives where light, background, hair and patterns of action units are all new.
+
+# %%
+looks = other_looks(labelled, sets["camera"], sets["shift"])
+if looks is None:
+    print("These faces have neither a second camera nor held-out looks.")
+else:
+    save(looks, session.figures, "other-looks")
+looks
+
+# %%
+course = clip_strip(sets["macro"])
+if course is None:
+    print("These faces come without ordinary clips.")
+else:
+    save(course, session.figures, "macro-clip")
+course
+
+# %% [markdown]
 # ### A micro-expression is hard to see
 #
 # Five stored frames of a clip. A micro-expression lasts a quarter to half a second and moves the skin by a pixel or less at this size; the head drifts
-# by about as much, the eyes blink, the light flickers. Below the frames: the difference to the onset, ten times amplified, and the *true* motion that
+# by about as much, so does what lies behind it, the eyes blink, the light flickers, now and then somebody walks past. Below the frames: the difference to the onset, ten times amplified, and the *true* motion that
 # the expression alone caused. The generator knows it; no real data set does.
 
 # %%

@@ -30,6 +30,7 @@ from loupe.reporting.effects import ablation_effects, effect_plot
 from loupe.reporting.faces import contact_sheet, face_rows, hide_patches, maps_over_faces, reconstruction_strip
 from loupe.reporting.finished import Finished
 from loupe.reporting.loso import loso_subjects
+from loupe.reporting.samples import clip_strip, other_looks
 
 MICRO_CLASSES = ("negative", "positive", "surprise")  # of MEGC2019
 
@@ -122,6 +123,22 @@ def _pretraining_faces(results: Finished) -> Drawing:
     images = results.store("stills").split("pretrain").images
     chosen = np.random.default_rng(0).choice(len(images), min(48, len(images)), replace=False)
     return contact_sheet(images[np.sort(chosen)], columns=12, caption=results.caption)
+
+
+@figure("data/other-looks")
+def _other_looks(results: Finished) -> Drawing:
+    drawing = other_looks(*(results.store(name) for name in ("labelled", "camera", "shift")), caption=results.caption)
+    if drawing is None:
+        raise LoupeError("data/other-looks is not drawn: these faces have neither a second camera nor held-out looks.")
+    return drawing
+
+
+@figure("data/macro-clip")
+def _macro_clip(results: Finished) -> Drawing:
+    drawing = clip_strip(results.store("macro"), caption=results.caption)
+    if drawing is None:
+        raise LoupeError("data/macro-clip is not drawn: these faces come without ordinary clips.")
+    return drawing
 
 
 def _clips(results: Finished) -> tuple[Store, np.ndarray]:
