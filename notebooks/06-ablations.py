@@ -171,7 +171,7 @@ for task, (reference, _, _) in whole.items():
 # ## Does pre-training still help where looks are new?
 #
 # So far the unlabelled clips look like the labelled ones. The clips of `micro_shift` show the same people in lights, before backgrounds, with hair and with patterns
-# of action units that no other generated picture has. With $q$ for those looks, the claim is about
+# of action units that no generated training picture has (what imported unlabelled clips show, nobody knows). With $q$ for those looks, the claim is about
 #
 # $$\Delta_q = \mathrm{UF1}_q(\text{pre-trained}) - \mathrm{UF1}_q(\text{untrained}).$$
 #

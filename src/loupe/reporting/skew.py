@@ -61,7 +61,8 @@ def skew_curve(points: pd.DataFrame, metric: str = "uf1") -> Drawing:
     name, people = metric_name(metric), int(points["n_subjects"].max())
     caption = (
         f"{name} of Micron-BERT, leave one subject out ({people} people), over how uneven its unlabelled people were: as many people and frames at "
-        "every dose, one pre-training each. Bars and band: 95 % intervals over the people left out; they do not cover another pre-training."
+        "every dose, one pre-training each. Bars and band: 95 % intervals over the people left out; they do not cover another pre-training, "
+        "and a difference has an interval of its own, narrower or wider than two bars suggest."
     )
     said = [f"at {100 * row.dose:g} % {row.value:.3f}, interval {row.low:.3f} to {row.high:.3f}" for row in doses.itertuples()]
     level_said = f"without pre-training {untrained.value:.3f}, interval {untrained.low:.3f} to {untrained.high:.3f}"
