@@ -47,7 +47,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from loupe.data.conditions import CONDITIONS
+from loupe.data.conditions import CONDITIONS, SHIFTED
+from loupe.data.skew import skewed_arm
 from loupe.data.store import read_store
 from loupe.evaluation.claims import claims_table, read_claims, read_predictions
 from loupe.evaluation.controls import control_table
@@ -75,6 +76,8 @@ experiments = cfg.experiments
 pretrainings = {f"{stage}/{arm.name}": int(arm.init == "mae") for stage, arms in (("dual-view", experiments.dual_view.arms), ("ablations", experiments.ablations.arms), ("low-label", experiments.low_label.arms)) for arm in arms}
 pretrainings |= {f"dual-view/{arm.name}-{condition}": int(arm.init == "mae") for arm in experiments.dual_view.arms for condition in CONDITIONS}
 pretrainings |= {f"ablations/{arm.name}": int(arm.pretrained) for arm in experiments.ablations.micro}
+pretrainings |= {f"ablations/{skewed_arm(dose)}": 1 for dose in experiments.ablations.skew}
+pretrainings |= {f"ablations/{arm}-{SHIFTED}": int(arm == "micron-bert") for arm in ("micron-bert", "micron-bert-untrained", "flow-svm")}
 pretrainings |= {f"micro-expressions/{method}": int(method.startswith("micron-bert")) for method in experiments.micro_expressions.methods}
 pretrainings |= {f"low-label/{arm.name}-people": int(arm.init == "mae") for arm in experiments.low_label.arms}
 pretrainings |= {"low-label/hog": 0, "low-label/au-oracle": 0, "low-label/majority": 0}

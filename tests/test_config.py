@@ -60,6 +60,7 @@ def test_a_scale_with_more_runs_what_the_experiments_list_under_more_and_laptop_
     assert set(gpu.micro_expressions.methods) - set(laptop.micro_expressions.methods) == {"lbp-top", "flow-cnn", "difference-vit", "micron-bert-topk"}
     assert [arm.name for arm in gpu.low_label.arms if arm not in laptop.low_label.arms] == ["small-cnn"]
     assert [arm.corruption for arm in gpu.ablations.micro] == ["swap"] * 3 + ["mask"] and len(laptop.ablations.micro) == 3
+    assert gpu.ablations.skew == [0.5, 0.75, 1.0] and laptop.ablations.skew == []
     joined = load(["scale=gpu"], ROOT).experiments
     assert joined.dual_view.more == joined.micro_expressions.more == joined.ablations.more == joined.low_label.more.fractions == []
 

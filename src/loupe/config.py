@@ -106,7 +106,7 @@ def _part_of_the_study(config: Config) -> Experiments:
     return Experiments(
         dual_view=replace(found.dual_view, more=[]),
         micro_expressions=replace(found.micro_expressions, more=[]),
-        ablations=replace(found.ablations, more=[]),
+        ablations=replace(found.ablations, more=[], skew=found.ablations.skew if config.scale.more else []),
         low_label=replace(found.low_label, more=MoreLowLabel([], [], [])),
     )
 

@@ -9,7 +9,8 @@ import yaml
 from scipy.stats import ttest_1samp
 
 from loupe.config import load
-from loupe.data.conditions import CONDITIONS
+from loupe.data.conditions import CONDITIONS, SHIFTED
+from loupe.data.skew import skewed_arm
 from loupe.errors import LoupeError
 from loupe.evaluation.claims import NOT_RUN, Cell, Claim, ClaimBook, claims_table, decide, margin_p, read_claims, read_predictions
 from loupe.evaluation.explain import centre_prior, part_energy
@@ -210,6 +211,20 @@ def test_stage_dual_view_has_the_arms_that_claims_ask_for_at_each_scale():
         names |= {f"{arm}-{condition}" for arm in experiment.further_conditions for condition in CONDITIONS}
         asked = {cell.arm for claim in book.claims if scale in claim.scales and claim.a for cell in (claim.a, *claim.b) if cell.stage == "dual-view"}
         assert asked <= names and {f"{arm}-{condition}" for arm in ("concat", "single") for condition in CONDITIONS} <= asked
+
+
+def test_stage_ablations_has_the_arms_that_claims_ask_for_at_each_scale():
+    """By name, as notebook 06 writes them: parts taken out, skewed pre-training people, and looks that pre-training has not seen where there are such clips."""
+    book = read_claims(COMMITTED)
+    for scale in ("smoke", "laptop", "gpu"):
+        config = load([f"scale={scale}"], COMMITTED.parents[1])
+        experiment = config.experiments.ablations
+        names = {arm.name for arm in [*experiment.arms, *experiment.micro]} | {skewed_arm(dose) for dose in experiment.skew}
+        if config.scale.faces.shift_clips:
+            names |= {f"{arm}-{SHIFTED}" for arm in ("micron-bert", "micron-bert-untrained", "flow-svm")}
+        asked = {cell.arm for claim in book.claims if scale in claim.scales and claim.a for cell in (claim.a, *claim.b) if cell.stage == "ablations"}
+        assert asked <= names
+        assert ({"micron-bert-shifted", "micron-bert-skewed-100"} <= asked) == config.scale.more
 
 
 def test_every_committed_claim_with_cells_can_be_decided(simulated):

@@ -11,12 +11,13 @@ from sklearn.model_selection import StratifiedGroupKFold
 from torch.nn import functional
 
 from loupe.config import load
-from loupe.data.store import Store
+from loupe.data.store import Store, write_store
 from loupe.errors import LoupeError
 from loupe.models.baselines.linear import make_linear_svm
 from loupe.training.build import build_micron_bert
 from loupe.training.loso import loso_heads, loso_probabilities
 from loupe.training.micro import frame_pairs, pretrain, swap_signal
+from loupe.training.skew import pretrain_skewed
 
 
 def clips(frames, fps=100.0):
@@ -179,3 +180,22 @@ def test_a_choice_made_once_serves_every_seed():
     both = loso_heads(features, labels, subjects, 3, seeds=[2, 7], **settings)
     alone = loso_heads(features, labels, subjects, 3, seeds=[2], **settings)
     assert np.array_equal(both[0], alone[0]) and not np.array_equal(both[0], both[1])
+
+
+def test_skewed_pretraining_sees_its_own_people_and_nobody_else(tmp_path):
+    """Spoilt frames of the half that dose 1 leaves out change nothing; the same frames of the other half do, and so does another dose."""
+    root = Path(__file__).resolve().parents[2]
+    config = load(["scale=smoke", "scale.image.size=16", "scale.encoder.width=32", "scale.micron.epochs=2", "scale.micron.warmup_epochs=0"], root)
+    table = clips({name: [0, 4, 9, 13] for name in "abcd"}).assign(label=-1, split="unlabelled")
+    table = table.assign(subject=table["clip"], tone=table["clip"].map({"a": 1.0, "b": 6.0, "c": 2.0, "d": 5.0}))
+    images = np.random.default_rng(0).integers(0, 256, (16, 16, 16, 3), dtype=np.uint8)
+
+    def weights(name, spoilt, dose):
+        shown = np.where(table["subject"].isin(list(spoilt)).to_numpy()[:, None, None, None], 255 - images, images)
+        write_store(tmp_path / name, shown, table)
+        pretrain_skewed(tmp_path / f"{name}.safetensors", config, tmp_path / name, 0, tmp_path / f"{name}-run", dose)
+        return (tmp_path / f"{name}.safetensors").read_bytes()
+
+    clean = weights("clean", "", 1.0)
+    assert weights("left-out", "ac", 1.0) == clean
+    assert weights("seen", "bd", 1.0) != clean and weights("even", "", 0.5) != clean

@@ -94,7 +94,7 @@ def generated_part(plan: StudySetPlan, sets: ImportedSets) -> StudySetPlan:
         changes |= {"train_subjects": 0, "val_subjects": 0, "test_subjects": 0, "macro_clips": 0}
     if sets.clips:
         changes["clip_subjects"] = 0
-    if sets.micro:
+    if sets.clips or sets.micro:  # nobody knows which looks imported clips have: none can be held out from them
         changes["shift_clips"] = 0
     return replace(plan, **changes)
 

@@ -31,6 +31,7 @@ from loupe.reporting.faces import contact_sheet, face_rows, hide_patches, maps_o
 from loupe.reporting.finished import Finished
 from loupe.reporting.loso import loso_subjects
 from loupe.reporting.samples import clip_strip, other_looks
+from loupe.reporting.skew import skew_curve, skew_points
 
 MICRO_CLASSES = ("negative", "positive", "surprise")  # of MEGC2019
 
@@ -305,6 +306,13 @@ def _stills_effects(results: Finished) -> Drawing:
 @figure("ablations/effects-micro")
 def _micro_effects(results: Finished) -> Drawing:
     return _part_effects(results, "micro")
+
+
+@figure("ablations/skew")
+def _skew(results: Finished) -> Drawing:
+    predictions = results.predictions("ablations")
+    doses, resamples = results.config.experiments.ablations.skew, results.config.scale.statistics.resamples
+    return skew_curve(skew_points(predictions[predictions["task"] == "micro"], doses, len(MICRO_CLASSES), resamples))
 
 
 @figure("low-label/curves")
