@@ -166,7 +166,7 @@ def test_the_committed_claims():
     assert {claim.paper for claim in book.claims} == {"emotic-mae", "micron-bert"}
     assert sum(claim.a is not None for claim in book.claims) >= 15
     assert all(claim.sentence.endswith(".") and claim.source and claim.paper_number and claim.scales for claim in book.claims)
-    assert book.classes == {"stills": 8, "micro": 3, "spotting": 2, "localisation": 1}
+    assert book.classes == {"stills": 8, "frames": 8, "micro": 3, "spotting": 2, "localisation": 1}
     table = claims_table(book, {}, resamples=10)
     assert set(table["verdict"]) == {NOT_RUN} and table["id"].is_unique and len(table) == len(book.claims)
     columns = (
