@@ -205,7 +205,7 @@ if len(frames):
     figure = clip_timeline(
         frames, shown, store.class_names,
         caption="A clip of a person unseen in training, the one that shows the most classes: above, the true class and those predicted by the probe, below, the probability of the true class. "
-        + "; ".join(f"trained on {row.fraction:.0%} of the stored frames, validation people chose a window of {row.window}" for row in chosen.itertuples()) + ".",
+        + f"Windows that validation people chose, in stored frames: {', '.join(f'{row.window} (trained on {row.fraction:.0%})' for row in chosen.itertuples())}.",
     )  # fmt: skip
     save(figure, session.figures, "frames")
     display(figure)  # noqa: F821
