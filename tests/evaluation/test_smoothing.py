@@ -158,7 +158,7 @@ def test_the_effect_of_smoothing_is_one_over_people_not_frames():
     smooth = smooth_predictions(raw, TIMES, 3)
     effect = effect_of(smooth, raw, "macro_f1", 8)  # five classes that nobody shows: each counts as 0
     assert len(effect.subjects) == 10
-    assert effect.resampled(np.ones((1, 10)))[0] == pytest.approx((macro_f1(smooth["label"], smooth["pred"], 8) - macro_f1(raw["label"], raw["pred"], 8)))
+    assert effect.resampled(np.ones((1, 10)))[0] == pytest.approx(macro_f1(smooth["label"], smooth["pred"], 8) - macro_f1(raw["label"], raw["pred"], 8))
     twice = np.ones((1, 10))
     twice[0, 0] = 2
     more = pd.concat([smooth, smooth[smooth["subject"] == "test0"]]), pd.concat([raw, raw[raw["subject"] == "test0"]])
