@@ -14,6 +14,7 @@ from loupe.errors import LoupeError
 from loupe.evaluation.claims import NOT_RUN, Cell, Claim, ClaimBook, claims_table, decide, margin_p, read_claims, read_predictions
 from loupe.evaluation.explain import centre_prior, part_energy
 from loupe.evaluation.metrics import uf1
+from loupe.evaluation.smoothing import SMOOTHED
 from loupe.evaluation.statistics import Interval, holm
 
 COMMITTED = Path(__file__).parents[2] / "conf" / "claims.yaml"
@@ -210,6 +211,16 @@ def test_stage_dual_view_has_the_arms_that_claims_ask_for_at_each_scale():
         names |= {f"{arm}-{condition}" for arm in experiment.further_conditions for condition in CONDITIONS}
         asked = {cell.arm for claim in book.claims if scale in claim.scales and claim.a for cell in (claim.a, *claim.b) if cell.stage == "dual-view"}
         assert asked <= names and {f"{arm}-{condition}" for arm in ("concat", "single") for condition in CONDITIONS} <= asked
+
+
+def test_claims_on_frames_of_video_name_arms_and_shares_that_each_scale_trains():
+    book = read_claims(COMMITTED)
+    for scale in ("smoke", "laptop", "gpu"):
+        frames = load([f"scale={scale}"], COMMITTED.parents[1]).experiments.low_label.frames
+        raw = ["probe-frames", *(arm.name for arm in frames.arms)]
+        trained = {(f"{arm}{ending}", share) for arm in raw for ending in ("", SMOOTHED) for share in (1 / frames.every, 1.0)}
+        asked = {(cell.arm, cell.fraction) for claim in book.claims if claim.task == "frames" and scale in claim.scales for cell in (claim.a, *claim.b)}
+        assert asked <= trained and {arm for arm, _ in asked} >= set(raw)
 
 
 def test_every_committed_claim_with_cells_can_be_decided(simulated):
