@@ -81,6 +81,7 @@ pretrainings |= {f"ablations/{arm}-{SHIFTED}": int(arm == "micron-bert") for arm
 pretrainings |= {f"micro-expressions/{method}": int(method.startswith("micron-bert")) for method in experiments.micro_expressions.methods}
 pretrainings |= {f"low-label/{arm.name}-people": int(arm.init == "mae") for arm in experiments.low_label.arms}
 pretrainings |= {"low-label/hog": 0, "low-label/au-oracle": 0, "low-label/majority": 0}
+pretrainings |= {f"low-label/{arm}": 1 for arm in predictions["low-label"].query("task == 'frames'")["arm"].unique()}
 pretrainings |= {f"micron-bert/{arm}": int(arm.startswith(("dma", "poi", "weight"))) for arm in predictions["micron-bert"]["arm"].unique()}
 claims = claims_table(book, predictions, seed=cfg.data.seed, resamples=cfg.scale.statistics.resamples, pretrainings=pretrainings)
 # What is not generated: your folder or an imported set of expressions is what stills are scored on, an imported set of micro-expressions their clips.

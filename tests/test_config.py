@@ -59,6 +59,7 @@ def test_a_scale_with_more_runs_what_the_experiments_list_under_more_and_laptop_
     assert gpu.low_label.fractions == [0.01, 0.02, 0.05, 0.1, 0.25, 1.0] and gpu.low_label.people == [0.1]
     assert set(gpu.micro_expressions.methods) - set(laptop.micro_expressions.methods) == {"lbp-top", "flow-cnn", "difference-vit", "micron-bert-topk"}
     assert [arm.name for arm in gpu.low_label.arms if arm not in laptop.low_label.arms] == ["small-cnn"]
+    assert laptop.low_label.frames.arms == [] and [arm.name for arm in gpu.low_label.frames.arms] == ["mae-fusion-frames"]
     assert [arm.corruption for arm in gpu.ablations.micro] == ["swap"] * 3 + ["mask"] and len(laptop.ablations.micro) == 3
     assert gpu.ablations.skew == [0.5, 0.75, 1.0] and laptop.ablations.skew == []
     joined = load(["scale=gpu"], ROOT).experiments

@@ -101,13 +101,14 @@ def _part_of_the_study(config: Config) -> Experiments:
                 fractions=sorted(low.fractions + low.more.fractions),
                 people=sorted(low.people + low.more.people),
                 arms=low.arms + low.more.arms,
+                frames=replace(low.frames, arms=low.frames.arms + low.more.frame_arms),
             ),
         )
     return Experiments(
         dual_view=replace(found.dual_view, more=[]),
         micro_expressions=replace(found.micro_expressions, more=[]),
         ablations=replace(found.ablations, more=[], skew=found.ablations.skew if config.scale.more else []),
-        low_label=replace(found.low_label, more=MoreLowLabel([], [], [])),
+        low_label=replace(found.low_label, more=MoreLowLabel([], [], [], [])),
     )
 
 

@@ -257,10 +257,19 @@ class AblationExperiment:
 
 
 @dataclass(frozen=True)
+class FramesExperiment:
+    every: int  # of the stored training frames every so manieth, against all of them
+    probe_c: list[float]  # of the probe's logistic regression, the strongest regularisation first
+    windows: list[int]  # stored frames, odd
+    arms: list[Arm]  # networks beside the probe
+
+
+@dataclass(frozen=True)
 class MoreLowLabel:
     fractions: list[float]
     people: list[float]
     arms: list[Arm]
+    frame_arms: list[Arm]
 
 
 @dataclass(frozen=True)
@@ -270,6 +279,7 @@ class LowLabelExperiment:
     arms: list[Arm]
     more: MoreLowLabel
     hog_c: list[float]
+    frames: FramesExperiment
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from loupe.errors import LoupeError
 from loupe.evaluation.claims import NOT_RUN, Cell, Claim, ClaimBook, claims_table, decide, margin_p, read_claims, read_predictions
 from loupe.evaluation.explain import centre_prior, part_energy
 from loupe.evaluation.metrics import uf1
+from loupe.evaluation.smoothing import SMOOTHED
 from loupe.evaluation.statistics import Interval, holm
 
 COMMITTED = Path(__file__).parents[2] / "conf" / "claims.yaml"
@@ -167,7 +168,7 @@ def test_the_committed_claims():
     assert {claim.paper for claim in book.claims} == {"emotic-mae", "micron-bert"}
     assert sum(claim.a is not None for claim in book.claims) >= 15
     assert all(claim.sentence.endswith(".") and claim.source and claim.paper_number and claim.scales for claim in book.claims)
-    assert book.classes == {"stills": 8, "micro": 3, "spotting": 2, "localisation": 1}
+    assert book.classes == {"stills": 8, "frames": 8, "micro": 3, "spotting": 2, "localisation": 1}
     table = claims_table(book, {}, resamples=10)
     assert set(table["verdict"]) == {NOT_RUN} and table["id"].is_unique and len(table) == len(book.claims)
     columns = (
@@ -225,6 +226,16 @@ def test_stage_ablations_has_the_arms_that_claims_ask_for_at_each_scale():
         asked = {cell.arm for claim in book.claims if scale in claim.scales and claim.a for cell in (claim.a, *claim.b) if cell.stage == "ablations"}
         assert asked <= names
         assert ({"micron-bert-shifted", "micron-bert-skewed-100"} <= asked) == config.scale.more
+
+
+def test_claims_on_frames_of_video_name_arms_and_shares_that_each_scale_trains():
+    book = read_claims(COMMITTED)
+    for scale in ("smoke", "laptop", "gpu"):
+        frames = load([f"scale={scale}"], COMMITTED.parents[1]).experiments.low_label.frames
+        raw = ["probe-frames", *(arm.name for arm in frames.arms)]
+        trained = {(f"{arm}{ending}", share) for arm in raw for ending in ("", SMOOTHED) for share in (1 / frames.every, 1.0)}
+        asked = {(cell.arm, cell.fraction) for claim in book.claims if claim.task == "frames" and scale in claim.scales for cell in (claim.a, *claim.b)}
+        assert asked <= trained and {arm for arm, _ in asked} >= set(raw)
 
 
 def test_every_committed_claim_with_cells_can_be_decided(simulated):

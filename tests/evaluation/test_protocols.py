@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loupe.errors import LoupeError
-from loupe.evaluation.protocols import Split, label_subset, loso_folds, subject_folds, subject_subset
+from loupe.evaluation.protocols import Split, every_kth_frame, label_subset, loso_folds, subject_folds, subject_subset
 
 
 @pytest.mark.parametrize(
@@ -145,3 +145,22 @@ def test_rows_without_a_label_are_never_taken_and_bad_fractions_refused():
             choose(labels, subjects, 2, np.random.default_rng(0))
         with pytest.raises(LoupeError):
             choose(np.full(5, -1), subjects, 0.5, np.random.default_rng(0))
+
+
+@given(st.lists(st.integers(1, 25), min_size=1, max_size=6), st.integers(1, 12), st.integers(0, 2**32 - 1))
+@settings(max_examples=40, deadline=None)
+def test_every_kth_frame_counts_on_from_clip_to_clip(lengths, k, seed):
+    rng = np.random.default_rng(seed)
+    clips = np.repeat([f"c{i}" for i in range(len(lengths))], lengths)
+    frames = np.concatenate([np.cumsum(rng.integers(1, 9, n)) for n in lengths])
+    mixed = rng.permutation(len(clips))
+    rows = every_kth_frame(clips[mixed], frames[mixed], k)
+    assert (np.diff(rows) > 0).all() and len(rows) == -(-len(clips) // k)
+    assert sorted(mixed[rows]) == list(range(0, len(clips), k))  # the clips end to end, as made
+
+
+def test_every_kth_frame_takes_all_of_one_and_refuses_none():
+    clips, frames = np.array(list("aabb")), np.array([0, 1, 0, 1])
+    assert every_kth_frame(clips, frames, 1).tolist() == [0, 1, 2, 3] and every_kth_frame(clips, frames, 9).tolist() == [0]
+    with pytest.raises(LoupeError, match="counts from 1"):
+        every_kth_frame(clips, frames, 0)

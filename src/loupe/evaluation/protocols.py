@@ -149,6 +149,18 @@ def subject_subset(labels: ArrayLike, subjects: ArrayLike, fraction: float, rng:
     return np.flatnonzero(labelled & np.isin(names, order[:count]))
 
 
+def every_kth_frame(clips: ArrayLike, frames: ArrayLike, k: int) -> NDArray[np.int64]:
+    """Rows of every k-th frame of labelled video, the clips (N,) laid end to end, each in the order of its frames (N,). Sorted positions.
+
+    Of n rows it takes n / k, rounded up. The count runs on from clip to clip: begun anew in each, it would take the first frame of every one, in which
+    hardly anybody shows anything yet. Raises LoupeError for k below 1.
+    """
+    if k < 1:
+        raise LoupeError(f"every {k}th frame cannot be taken; k counts from 1, which is all frames.")
+    order = np.lexsort((np.asarray(frames), np.asarray(clips).astype(str)))
+    return np.sort(order[::k])
+
+
 def _share(fraction: float, size: int) -> int:
     return max(1, int(np.floor(fraction * size + 0.5)))
 

@@ -32,6 +32,7 @@ from loupe.reporting.finished import Finished
 from loupe.reporting.loso import loso_subjects
 from loupe.reporting.samples import clip_strip, other_looks
 from loupe.reporting.skew import skew_curve, skew_points
+from loupe.reporting.timeline import clip_timeline
 
 MICRO_CLASSES = ("negative", "positive", "surprise")  # of MEGC2019
 
@@ -318,7 +319,7 @@ def _skew(results: Finished) -> Drawing:
 @figure("low-label/curves")
 def _low_label(results: Finished) -> Drawing:
     predictions = results.predictions("low-label")
-    tested = predictions[predictions["split"] == "test"]
+    tested = predictions[(predictions["split"] == "test") & (predictions["task"] == "stills")]
     classes = len(results.store("labelled").class_names)
     levels = ("au-oracle", "majority")
     resamples = results.config.scale.statistics.resamples
@@ -326,6 +327,12 @@ def _low_label(results: Finished) -> Drawing:
     points = low_label_points(curves, classes, np.random.default_rng(0), resamples=resamples)
     level = {name: macro_f1(part["label"], part["pred"], classes) for name, part in tested.groupby("arm") if name in levels}
     return low_label_curves(points, floor=level["majority"], ceiling=level.get("au-oracle"), caption=results.caption)
+
+
+@figure("low-label/frames")
+def _frames(results: Finished) -> Drawing:
+    names = results.store("labelled").class_names
+    return clip_timeline(results.predictions("low-label"), results.store("macro").manifest, names, caption=results.caption)
 
 
 def _claims(results: Finished, paper: str) -> Drawing:

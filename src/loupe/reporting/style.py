@@ -56,6 +56,10 @@ ARMS: dict[str, ArmStyle] = {
     "mae-fusion-people": ArmStyle("MAE + dual view, share of people", VERMILLION, "p", "--"),
     "scratch-people": ArmStyle("from scratch, share of people", ORANGE, "h", "--"),
     "small-cnn": ArmStyle("small CNN from scratch", GREEN, "p", "-."),
+    "probe-frames": ArmStyle("probe on frames of video", VERMILLION, "o", ":"),
+    "probe-frames-smoothed": ArmStyle("probe on frames, smoothed", BLUE, "s"),
+    "mae-fusion-frames": ArmStyle("MAE + dual view on frames", ORANGE, "^", "--"),
+    "mae-fusion-frames-smoothed": ArmStyle("MAE + dual view on frames, smoothed", GREEN, "v", "-."),
     "hog": ArmStyle("HOG + logistic regression", PURPLE, "X", ":"),
     # micro-expressions
     "micron-bert": ArmStyle("Micron-BERT", VERMILLION, "o"),

@@ -176,17 +176,18 @@ def cell_jobs(
     labelled: Path,
     encoder_weights: Path,
     conditions: Sequence[Condition] = (),
+    task: str = "stills",
 ) -> list[Job]:
     """One job an arm and seed: fine-tune on the training rows `rows` of the store `labelled`, predict the rows `scored` and those of each further
-    condition, in the same file. Only arms that pass `sees_one_picture` may have conditions."""
+    condition, in the same file. Only arms that pass `sees_one_picture` may have conditions. A task has one store: its views are kept by task."""
     jobs = []
-    made = bench.folder / "views"
+    made = bench.folder / "views" if task == "stills" else bench.folder / "views" / task
     for arm in arms:  # arm by arm: a process keeps the views of one
         for seed in config.scale.seeds:
             name = f"{arm.name}-{fraction}-{seed}"
             path = bench.cell_path(name)
             checkpoints = bench.checkpoint(name)
-            given = (path, config, arm, fraction, seed, labelled, rows, scored, encoder_weights, checkpoints, made, tuple(conditions))
+            given = (path, config, arm, fraction, seed, labelled, rows, scored, encoder_weights, checkpoints, made, tuple(conditions), task)
             jobs.append(Job(path, run_cell, given))
     return jobs
 
@@ -204,6 +205,7 @@ def run_cell(
     checkpoints: Path,
     made: Path,
     conditions: Sequence[Condition] = (),
+    task: str = "stills",
 ) -> None:
     """One cell of a grid: fine-tune on `rows`, predict `scored` (validation and test people) and then the same network's rows of each further
     condition, under names of their own (`Condition.arm`), and write all predictions to `path` at once."""
@@ -211,7 +213,7 @@ def run_cell(
     model, _ = finetune(config, arm, data, rows, seed, encoder_weights, checkpoints)
 
     def predicted(name: str, shown: Labelled, these: np.ndarray) -> pd.DataFrame:
-        return prediction_table("stills", name, fraction, seed, shown.store.manifest.iloc[these], predict(model, config, arm, shown, these))
+        return prediction_table(task, name, fraction, seed, shown.store.manifest.iloc[these], predict(model, config, arm, shown, these))
 
     tables = [predicted(arm.name, data, scored)]
     for condition in conditions:
