@@ -179,6 +179,9 @@ def _check_values(config: Config) -> None:
     for name, count in vars(config.scale.faces).items():
         if count < 0:
             raise LoupeError(f"conf key scale.faces.{name} is {count}, but a count cannot be negative.")
+    for name, share in vars(config.dual_view.strong).items():
+        if not 0 <= share <= 1 or (name == "smallest_side" and share == 0):
+            raise LoupeError(f"conf key dual_view.strong.{name} is {share}, but must be a share of 1{', and some of it' * (share == 0)}.")
     found = config.experiments
     for arm in [*found.dual_view.arms, *found.dual_view.more, *found.ablations.arms, *found.low_label.arms]:
         for key, allowed in _ARM_CHOICES.items():
