@@ -50,18 +50,31 @@ from loupe.reporting.confusion import confusion_matrix
 from loupe.reporting.drawing import save
 from loupe.reporting.faces import face_rows, maps_over_faces
 from loupe.session import start
+from loupe.training.build import build_classifier
+from loupe.training.checkpoint import load_weights
 from loupe.training.device import resolve_device, workers_on
 from loupe.training.jobs import run_jobs
-from loupe.training.stills import cell_jobs, finetune, sees_one_picture, with_views
+from loupe.training.stills import cell_jobs, sees_one_picture, with_views
+from loupe.training.targets import knows_units
+from loupe.training.transfer import transfer_set
 
-session = start("dual-view", overrides, inputs=["data/prepared/labelled", "data/prepared/camera", "data/prepared/shift", "data/runs/mae-face/encoder.safetensors"])
+prepared = [f"data/prepared/{name}" for name in ("labelled", "camera", "shift", "macro")]
+session = start("dual-view", overrides, inputs=[*prepared, "data/runs/mae-face/encoder.safetensors"])
 cfg, bench = session.config, session.bench
 experiment = cfg.experiments.dual_view
 encoder_weights = session.output_of("mae-face") / "encoder.safetensors"
 labelled = session.prepared("labelled")
 store = read_store(labelled)
 split = Split.from_manifest(store.manifest)
-print([arm.name for arm in experiment.arms], f"at {experiment.fraction:.0%} of the labels, seeds {cfg.scale.seeds}")
+transfer = transfer_set(session.prepared("macro"), split)
+arms = experiment.arms
+if transfer is None and any(arm.transfer for arm in arms):
+    arms = [arm for arm in arms if not arm.transfer]
+    print("There are no labelled clips of training people (set `macro`): the arms that start from them are left out, and their claim stays open.")
+if not knows_units(store.manifest["au"]) and any(arm.task == "units" for arm in arms):
+    arms = [arm for arm in arms if arm.task != "units"]
+    print("Nobody knows the action units of these faces: the arms that detect them are left out, and their claim stays open.")
+print([arm.name for arm in arms], f"at {experiment.fraction:.0%} of the labels, seeds {cfg.scale.seeds}")
 
 # %% [markdown]
 # ## The two views
@@ -70,7 +83,7 @@ print([arm.name for arm in experiment.arms], f"at {experiment.fraction:.0%} of t
 # which no real set has, and never from a label.
 
 # %%
-data = with_views(labelled, cfg, experiment.arms, bench.folder / "views")
+data = with_views(labelled, cfg, arms, bench.folder / "views")
 train = split.rows(store.manifest, "train")
 shown = train[np.linspace(0, len(train) - 1, 8).round().astype(int)]
 rows = {"examined": data.store.images[shown]} | {name: view[shown] for name, view in data.views.items()}
@@ -87,6 +100,15 @@ views
 # The two arms that claims compare are scored on the test people three times: on their pictures as they are, on the same pictures with a grey rectangle over the eyes or over the
 # mouth (`covered`), and on other pictures of them (`shifted`): lights, backgrounds, hair and patterns of action units that no training picture has,
 # all at once. The second view is cut from the covered or shifted picture, never from the clean one. Only generated faces have shifted pictures.
+# They are also scored on the very faces they were trained on, in a record of its own (`training.parquet`): that is fit, not generalisation.
+#
+# Where the scale says `more: true`, three pairs of a single and a dual view ask whether the gain combines with other means:
+#
+# | arms | what is different, for both alike |
+# |---|---|
+# | `…-augmented` | stronger augmentation: random crops, erased rectangles, blended pairs of faces (`src/loupe/data/augment.py`) |
+# | `…-transfer` | fine-tuned first on another labelled set: frames of clips of the *training* people, other cameras and light, a class a frame |
+# | `…-units` | another question: which single action units are there? A yes or no each, trained on the same 10 % of the faces; a unit counts as present from a strength of .25 on the stronger side |
 
 # %%
 rows = train[label_subset(store.labels[train], store.subjects[train], experiment.fraction, np.random.default_rng(cfg.data.seed))]
@@ -100,28 +122,36 @@ if len(shift):
     conditions.append(Condition(SHIFTED, session.prepared("shift"), vault.open(split, shift, "the same arms, looks that training never showed")))
 else:
     print("These faces have no set `shift`: the condition `shifted` is left out, and its claim stays open.")
-chosen = [arm for arm in experiment.arms if arm.name in experiment.further_conditions and sees_one_picture(arm, cfg)]
+chosen = [arm for arm in arms if arm.name in experiment.further_conditions and sees_one_picture(arm, cfg)]
 print({condition.name: len(condition.rows) for condition in conditions}, "faces, for", [arm.name for arm in chosen])
-jobs = []
-for arm in experiment.arms:
-    jobs += cell_jobs(bench, cfg, [arm], experiment.fraction, rows, scored, labelled, encoder_weights, conditions if arm in chosen else ())
+mapped = next((arm for arm in arms if arm.name == "concat"), arms[0])  # whose maps are shown below
+jobs, kept = [], {}
+for arm in arms:
+    own = cell_jobs(
+        bench, cfg, [arm], experiment.fraction, rows, scored, labelled, encoder_weights, conditions if arm in chosen else (),
+        transfer=transfer, training_people=arm.name in experiment.training_people, keep_weights=arm is mapped,
+    )  # fmt: skip
+    kept[arm.name] = own[0].path.with_suffix(".safetensors")
+    jobs += own
 run_jobs(jobs, "dual-view cells", workers=workers_on(resolve_device(cfg.scale.device), cfg.scale.workers))
 cells = bench.cells()
-clean = cells["arm"].isin([arm.name for arm in experiment.arms])
-predictions, further = cells[clean], cells[~clean]
+fitted = cells["split"] == "train"
+clean = cells["arm"].isin([arm.name for arm in arms]) & ~fitted
+predictions, further = cells[clean], cells[~clean & ~fitted]
 bench.write("predictions.parquet", predictions)
 bench.write("conditions.parquet", further)
+if fitted.any():
+    bench.write("training.parquet", cells[fitted])
 print(f"{len(jobs)} cells, {len(rows)} labels each, {len(test)} test faces of {len(split.test)} people")
 
 # %%
 classes = len(store.class_names)
-results = tables.results(predictions, classes)
+results = tables.results(predictions, {"stills": classes, "units": 2 * len(experiment.action_units.units)})
 tables.write(results, session.tables, "arms", f"Dual view at {experiment.fraction:.0%} of the labels: mean ± sd over seeds, people unseen in training.")
 tables.readable(results)
 
 # %%
-best = "concat" if "concat" in set(predictions["arm"]) else predictions["arm"].iloc[0]
-matrix = confusion_matrix(predictions[predictions["split"] == "test"], store.class_names, arm=best)
+matrix = confusion_matrix(predictions[predictions["split"] == "test"], store.class_names, arm=mapped.name)
 save(matrix, session.figures, "confusion")
 matrix
 
@@ -146,15 +176,15 @@ figure
 # %% [markdown]
 # ## Where does fusion look?
 #
-# $g$ is trained with everything else and has mean 1: above 1 a patch's local evidence counts more than average. Validation people; each map is the
-# model of the first seed.
+# $g$ is trained with everything else and has mean 1: above 1 a patch's local evidence counts more than average. Validation people; the network is the
+# one that was trained above with the first seed, read back from its cell.
 
 # %%
-arm = next((arm for arm in experiment.arms if arm.name == best), experiment.arms[0])
-model, _ = finetune(cfg, arm, data, rows, cfg.scale.seeds[0], encoder_weights, bench.checkpoint("maps"))
+device = resolve_device(cfg.scale.device)
+model = build_classifier(cfg, mapped, classes, cfg.scale.seeds[0], encoder_weights).to(device).eval()
+load_weights(kept[mapped.name], model)
 val = split.rows(store.manifest, "val")
 shown = val[np.linspace(0, len(val) - 1, 8).round().astype(int)]
-device = next(model.parameters()).device
 inputs = [to_float(torch.from_numpy(images[shown])).to(device) for images in (data.store.images, data.views[cfg.view.name])]
 with torch.inference_mode():
     _, maps = model.forward_maps(*inputs)

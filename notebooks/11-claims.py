@@ -61,7 +61,8 @@ stages = ("mae-face", "dual-view", "micron-bert", "micro-expressions", "ablation
 session = start("claims", overrides, inputs=["data/prepared/labelled", *(f"data/runs/{stage}" for stage in stages)])
 cfg = session.config
 book = read_claims(session.root / "conf" / "claims.yaml")
-book = replace(book, classes={**book.classes, "stills": len(read_store(session.prepared("labelled")).class_names)})
+classes = {"stills": len(read_store(session.prepared("labelled")).class_names), "units": 2 * len(cfg.experiments.dual_view.action_units.units)}
+book = replace(book, classes={**book.classes, **classes})
 predictions = read_predictions(session.root / "data" / "runs")
 print(f"{len(book.claims)} claims; predictions of {', '.join(sorted(predictions))}")
 

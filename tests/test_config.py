@@ -42,6 +42,9 @@ def test_every_view_composes(view):
         ("scale.seeds=[a]", r"scale.seeds\[0\] must be int"),
         ("scale.statistics.controls=0", "scale.statistics.controls is 0, but must be above 0"),
         ("scale.encoder.heads=3", "multiple of scale.encoder.heads"),
+        ("experiments.dual_view.arms=[{name: x, variant: single, augmentation: stong}]", "augmentation of arm x is 'stong', but must be one of usual, strong"),
+        ("experiments.dual_view.more=[{name: x, variant: single, task: aus}]", "task of arm x is 'aus', but must be one of stills, units"),
+        ("dual_view.strong.smallest_side=0", "dual_view.strong.smallest_side is 0.0"),
     ],
 )
 def test_bad_settings_are_refused_by_name(override, message):
@@ -54,7 +57,7 @@ def test_a_scale_with_more_runs_what_the_experiments_list_under_more_and_laptop_
     laptop, gpu = (load([f"scale={name}"], ROOT).experiments for name in ("laptop", "gpu"))
     names = {scale: [arm.name for arm in found.dual_view.arms] for scale, found in (("laptop", laptop), ("gpu", gpu))}
     assert names["laptop"] == ["single", "single-deep", "concat", "duplicate"]
-    assert names["gpu"][:4] == names["laptop"] and "concat-camera" in names["gpu"] and len(names["gpu"]) == 10
+    assert names["gpu"][:4] == names["laptop"] and "concat-camera" in names["gpu"] and len(names["gpu"]) == 16
     assert laptop.low_label.fractions == [0.02, 0.1, 1.0] and laptop.low_label.people == []
     assert gpu.low_label.fractions == [0.01, 0.02, 0.05, 0.1, 0.25, 1.0] and gpu.low_label.people == [0.1]
     assert set(gpu.micro_expressions.methods) - set(laptop.micro_expressions.methods) == {"lbp-top", "flow-cnn", "difference-vit", "micron-bert-topk"}

@@ -23,6 +23,7 @@ _CHOICES = {
     "micron_bert.scale": ("normalised", "literal"),
     "micron_bert.layout": ("paper", "released"),
 }
+_ARM_CHOICES = {"augmentation": ("usual", "strong"), "task": ("stills", "units")}
 _POSITIVE = (
     "scale.threads scale.workers scale.image.size scale.image.patch scale.encoder.width scale.encoder.depth scale.encoder.heads "
     "scale.mae.epochs scale.mae.batch scale.mae.base_lr scale.finetune.batch scale.finetune.min_steps scale.micron.epochs "
@@ -179,6 +180,14 @@ def _check_values(config: Config) -> None:
     for name, count in vars(config.scale.faces).items():
         if count < 0:
             raise LoupeError(f"conf key scale.faces.{name} is {count}, but a count cannot be negative.")
+    for name, share in vars(config.dual_view.strong).items():
+        if not 0 <= share <= 1 or (name == "smallest_side" and share == 0):
+            raise LoupeError(f"conf key dual_view.strong.{name} is {share}, but must be a share of 1{', and some of it' * (share == 0)}.")
+    found = config.experiments
+    for arm in [*found.dual_view.arms, *found.dual_view.more, *found.ablations.arms, *found.low_label.arms]:
+        for key, allowed in _ARM_CHOICES.items():
+            if getattr(arm, key) not in allowed:
+                raise LoupeError(f"conf key {key} of arm {arm.name} is {getattr(arm, key)!r}, but must be one of {', '.join(allowed)}.")
     image = config.scale.image
     if image.size % image.patch:
         raise LoupeError(f"conf key scale.image.size ({image.size}) must be a multiple of scale.image.patch ({image.patch}).")

@@ -161,6 +161,15 @@ class MaeFace:
 
 
 @dataclass(frozen=True)
+class StrongAugmentation:
+    """On top of flip and shift, for arms that ask for it (loupe.data.augment.strengthen)."""
+
+    smallest_side: float  # of the random crop, as a share
+    erased: float  # share of the samples that lose a rectangle
+    mixed: float  # share of the samples that are blended with another
+
+
+@dataclass(frozen=True)
 class DualView:
     fuse_at_share: float
     fusion_depth: int
@@ -177,6 +186,7 @@ class DualView:
     clip: float
     shift: int
     warmup_share: float
+    strong: StrongAugmentation
 
 
 @dataclass(frozen=True)
@@ -210,6 +220,9 @@ class Arm:
     self_attention: bool | None = None
     local_attention: bool | None = None
     importance: bool | None = None
+    augmentation: str = "usual"  # usual | strong
+    transfer: bool = False  # first fine-tuned on another labelled set (loupe.training.transfer)
+    task: str = "stills"  # stills: the class of a face | units: which single action units are present
 
     @property
     def two_views(self) -> bool:
@@ -230,10 +243,24 @@ class MicronArm:
 
 
 @dataclass(frozen=True)
+class ActionUnit:
+    name: str
+    columns: list[int]  # of the manifest's `au`: left and right side, or one
+
+
+@dataclass(frozen=True)
+class ActionUnits:
+    threshold: float  # strength 0..1 of the stronger side from which a unit counts as present
+    units: list[ActionUnit]
+
+
+@dataclass(frozen=True)
 class DualViewExperiment:
     fraction: float
     arms: list[Arm]
     further_conditions: list[str]  # names of arms
+    training_people: list[str]  # names of arms that are also scored on the very rows they were trained on
+    action_units: ActionUnits
     more: list[Arm]
 
 

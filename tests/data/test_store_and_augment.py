@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from loupe.data.augment import flip_and_shift, random_crop_resized, to_float, to_uint8
+from loupe.data.augment import flip_and_shift, random_crop_resized, strengthen, to_float, to_uint8
 from loupe.data.store import read_store, write_store
 from loupe.errors import LoupeError
 
@@ -77,3 +77,40 @@ def test_flip_and_shift_equals_the_slow_way_and_is_shared():
 def test_full_crop_is_the_identity():
     images = torch.randn(2, 3, 8, 8)
     torch.testing.assert_close(random_crop_resized(images, 1.0, torch.Generator().manual_seed(0)), images)
+
+
+def strong(views, targets, seed=0, **amounts):
+    usual = {"smallest_side": 1.0, "erased": 0.0, "mixed": 0.0}
+    return strengthen(views, targets, **(usual | amounts), generator=torch.Generator().manual_seed(seed))
+
+
+def test_strong_augmentation_of_nothing_is_the_identity_and_views_share_every_draw():
+    views, targets = torch.randn(16, 3, 12, 12), torch.eye(16)
+    (same,), kept = strong([views], targets)
+    torch.testing.assert_close(same, views)
+    assert torch.equal(kept, targets)
+    (one, two), mixed = strong([views, views.clone()], targets, smallest_side=0.6, erased=0.5, mixed=0.5)
+    assert torch.equal(one, two) and not torch.allclose(one, views)
+    torch.testing.assert_close(mixed.sum(1), torch.ones(16))
+
+
+def test_a_share_of_the_samples_loses_one_rectangle_of_the_promised_size():
+    views = torch.ones(2000, 3, 32, 32)
+    (holed,), _ = strong([views], torch.zeros(2000, 1), erased=0.25)
+    empty = (holed == 0).all(1)
+    assert torch.equal(empty, (holed == 0).any(1))  # all channels alike
+    hit = empty.any((1, 2))
+    assert 0.21 < hit.float().mean() < 0.29
+    high, wide = empty.any(2).sum(1), empty.any(1).sum(1)
+    assert torch.equal(high * wide, empty.sum((1, 2)))  # a rectangle
+    area = empty[hit].float().mean((1, 2))
+    assert 0.005 < area.min() and area.max() < 0.24 and 0.09 < area.mean() < 0.13
+    centre = torch.stack([(empty.any(2) * torch.arange(32)).sum(1) / high, (empty.any(1) * torch.arange(32)).sum(1) / wide])[:, hit]
+    assert (centre.mean(1) - 15.5).abs().max() < 1.2  # anywhere in the picture
+
+
+def test_mixed_pictures_and_targets_are_the_same_blend():
+    level = torch.arange(64.0)
+    (blend,), targets = strong([level[:, None, None, None].expand(64, 3, 4, 4)], torch.eye(64), mixed=0.5)
+    torch.testing.assert_close(blend[:, 0, 0, 0], targets @ level)
+    assert 0.3 < (targets.max(1).values < 1).float().mean() < 0.65 and torch.equal((targets > 0).sum(1).unique(), torch.tensor([1, 2]))

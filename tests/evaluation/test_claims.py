@@ -163,12 +163,37 @@ def test_records_of_stages_are_read(tmp_path, study):
     assert read_predictions(tmp_path / "nothing") == {}
 
 
+def test_a_cell_reads_the_people_it_names_and_no_others(tmp_path, simulated_pair):
+    """On the records of a stage: rows of training and of validation people, on which the arms differ, are planted beside scored rows, on which
+    they do not. Each claim sees its own; the one without a split none of the planted."""
+    rng = np.random.default_rng(8)
+    folder = tmp_path / "study"
+    folder.mkdir()
+    skills = {"test": (0.5, 0.5), "train": (0.95, 0.4), "val": (0.4, 0.95)}
+    parts = {}
+    for number, (split, pair) in enumerate(skills.items()):
+        frames = [frame.assign(arm=arm, split=split, sample=lambda f, n=number: f["sample"] + 1000 * n) for arm, frame in zip("ab", simulated_pair(rng, *pair, per_subject=20), strict=True)]
+        parts[split] = pd.concat(frames)
+    pd.concat([parts["test"], parts["val"]]).to_parquet(folder / "predictions.parquet")
+    parts["train"].to_parquet(folder / "training.parquet")
+    claims = [Claim(split, "micron-bert", "s", "s", "uf1", "n", task="micro", a=Cell("study", "a", split=split), b=(Cell("study", "b", split=split),)) for split in ("", "train", "val")]
+    table = claims_table(ClaimBook({"micro": 3}, tuple(claims)), read_predictions(tmp_path), resamples=500).set_index("id")
+    assert table.loc[["train", "val"], "verdict"].tolist() == ["supported", "not supported"] and table.loc["", "p"] > 0.05
+    for split, name in (("test", ""), ("train", "train"), ("val", "val")):
+        means = [np.mean([uf1(run["label"], run["pred"], 3) for _, run in part.groupby("seed")]) for _, part in parts[split].groupby("arm")]
+        assert table.loc[name, ["value_a", "value_b"]].tolist() == pytest.approx(means, abs=1e-6)
+        assert table.loc[name, "n_samples"] == 400
+    assert table["cells"].to_dict() == {"": "study/a@1 - study/b@1", "train": "study/a@1 (train people) - study/b@1 (train people)", "val": "study/a@1 (val people) - study/b@1 (val people)"}
+    only = {"study": parts["train"]}
+    assert decide(claims[0], only, 3, rng)["verdict"] == NOT_RUN and decide(claims[2], only, 3, rng)["verdict"] == NOT_RUN
+
+
 def test_the_committed_claims():
     book = read_claims(COMMITTED)
     assert {claim.paper for claim in book.claims} == {"emotic-mae", "micron-bert"}
     assert sum(claim.a is not None for claim in book.claims) >= 15
     assert all(claim.sentence.endswith(".") and claim.source and claim.paper_number and claim.scales for claim in book.claims)
-    assert book.classes == {"stills": 8, "frames": 8, "micro": 3, "spotting": 2, "localisation": 1}
+    assert book.classes == {"stills": 8, "frames": 8, "units": 32, "micro": 3, "spotting": 2, "localisation": 1} and book.answers == {"units": 2}
     table = claims_table(book, {}, resamples=10)
     assert set(table["verdict"]) == {NOT_RUN} and table["id"].is_unique and len(table) == len(book.claims)
     columns = (
@@ -249,8 +274,8 @@ def test_every_committed_claim_with_cells_can_be_decided(simulated):
             frame = simulated(
                 rng, subjects=6, per_subject=8, classes=max(book.classes[entry.task], 2), seeds=2, labels=labels[entry.task],
                 arm=cell.arm, task=entry.task, fraction=cell.fraction,
-            ).assign(rank_correlation=0.5, energy_inside=0.5)  # fmt: skip
-            rows.setdefault(cell.stage, {})[(entry.task, cell.arm, cell.fraction)] = frame
+            ).assign(rank_correlation=0.5, energy_inside=0.5, split=cell.split or "loso")  # fmt: skip
+            rows.setdefault(cell.stage, {})[(entry.task, cell.arm, cell.fraction, cell.split)] = frame
     table = claims_table(book, {stage: pd.concat(cells.values()) for stage, cells in rows.items()}, resamples=64).set_index("id")
     ran = [entry.id for entry in book.claims if entry.a]
     assert table.loc[ran, "p_holm"].between(0, 1).all() and (table.loc[ran, "verdict"] != NOT_RUN).all()
@@ -267,6 +292,9 @@ def test_every_committed_claim_with_cells_can_be_decided(simulated):
         ({"b": None}, "both a and b"),
         ({"task": "other"}, "task 'other'"),
         ({"a": {"stage": "s", "arms": "a"}}, "claim x: .*arms"),
+        ({"a": {"stage": "s", "arm": "a", "split": "test"}}, "claim x: a cell's split is train or val"),
+        ({"b": {"stage": "s", "arm": "b", "split": "trian"}}, "claim x: a cell's split is train or val"),
+        ({"a": {"stage": "s", "arm": "a", "split": "val"}}, "claim x: its cells name different splits"),
     ],
 )
 def test_a_bad_claims_file_is_refused(tmp_path, change, message):
@@ -292,6 +320,10 @@ def test_other_bad_files_are_refused(tmp_path):
     path.write_text("claims: []\n")
     with pytest.raises(LoupeError, match="keys tasks and claims"):
         read_claims(path)
+    for units in ("{classes: 5, answers: 2}", "{classes: 4}"):
+        path.write_text(f"tasks: {{units: {units}}}\nclaims: []\n")
+        with pytest.raises(LoupeError, match="task units must hold a number of classes, or classes and answers"):
+            read_claims(path)
     entry = "{id: x, paper: micron-bert, sentence: s, source: s, metric: uf1, paper_number: n}"
     path.write_text(f"tasks: {{micro: 3}}\nclaims: [{entry}, {entry}]\n")
     with pytest.raises(LoupeError, match="id x occurs 2 times"):

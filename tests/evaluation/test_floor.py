@@ -16,6 +16,19 @@ def test_guessing_score_is_what_guessing_scores(metric):
     assert guessing_score(metric, labels, 3) == pytest.approx(CONFUSION_METRICS[metric](confusion(labels, guess, 3)), abs=0.005)
 
 
+@pytest.mark.parametrize("metric", ["macro_f1", "uar", "accuracy"])
+def test_guessing_yes_or_no_about_each_of_three_things(metric):
+    """Six classes, two of which answer a row; the things are asked unequally often, and the last is never there."""
+    generator = np.random.default_rng(2)
+    thing = generator.choice(3, 300_000, p=[0.5, 0.3, 0.2])
+    labels = 2 * thing + (generator.random(len(thing)) < np.array([0.4, 0.1, 0.0])[thing])
+    guess = 2 * thing + generator.integers(0, 2, len(thing))
+    scored = CONFUSION_METRICS[metric](confusion(labels, guess, 6))
+    wanted = scored if metric != "uar" else scored * 6 / 5  # a class that is absent has recall 0; the level counts those that are there
+    assert guessing_score(metric, labels, 6, 2) == pytest.approx(wanted, abs=0.005)
+    assert guessing_score(metric, labels, 6) < guessing_score(metric, labels, 6, 2)
+
+
 def test_guessing_score_of_auroc_and_of_metrics_without_one():
     generator = np.random.default_rng(1)
     labels = np.repeat([0, 1], 20_000)

@@ -54,3 +54,32 @@ def random_crop_resized(images_BCHW: torch.Tensor, smallest_side: float, generat
     theta[:, 0, 2], theta[:, 1, 2] = centre[0], centre[1]
     grid = torch.nn.functional.affine_grid(theta.to(images_BCHW), list(images_BCHW.shape), align_corners=False)
     return torch.nn.functional.grid_sample(images_BCHW, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def strengthen(
+    views_BCHW: list[torch.Tensor], targets: torch.Tensor, *, smallest_side: float, erased: float, mixed: float, generator: torch.Generator
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Strong augmentation of normalised views of the same B samples, all with the same draw, and the targets (B, K) float that go with them.
+
+    A crop of side share U(smallest_side, 1) (`random_crop_resized`); a rectangle of 2 to 20 % of the picture set to 0, its mean, in a share
+    `erased` of the samples (random erasing, arXiv 1708.04896); a share `mixed` of the samples blended with another of the batch, pictures and
+    targets alike, weight U(0, 1) (mixup, arXiv 1710.09412, with its alpha = 1). CutMix is left out: in views cut differently from one face, the
+    pasted rectangle would not be the same part of it, and its area not the share of the label.
+    """
+    channels = [len(view[0]) for view in views_BCHW]
+    pixels = random_crop_resized(torch.cat(views_BCHW, dim=1), smallest_side, generator)
+    batch, _, height, width = pixels.shape
+    where = torch.rand(batch, generator=generator) < erased
+    area, aspect = 0.02 + 0.18 * torch.rand(batch, generator=generator), torch.exp((torch.rand(batch, generator=generator) * 2 - 1) * 0.7)
+    size = torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()])  # shares of height and width, at most .64
+    start = torch.rand(2, batch, generator=generator) * (1 - size)
+    inside = []
+    for axis, length in enumerate((height, width)):
+        places = (torch.arange(length) + 0.5) / length
+        inside.append((places >= start[axis][:, None]) & (places < (start[axis] + size[axis])[:, None]))
+    hole = where[:, None, None] & inside[0][:, :, None] & inside[1][:, None, :]
+    pixels = pixels.masked_fill(hole[:, None].to(pixels.device), 0.0)
+    share = torch.where(torch.rand(batch, generator=generator) < mixed, torch.rand(batch, generator=generator), torch.ones(batch))
+    share, partner = share.to(pixels), torch.randperm(batch, generator=generator).to(pixels.device)
+    pixels = share[:, None, None, None] * pixels + (1 - share)[:, None, None, None] * pixels[partner]
+    return list(pixels.split(channels, dim=1)), share[:, None] * targets + (1 - share)[:, None] * targets[partner]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,19 +24,21 @@ RULES = ("better", "not-worse")
 NOT_RUN = "not run at this scale"
 NOTE = "on generated faces"
 SCORED_SPLITS = ("test", "loso")
-RECORDS = ("predictions.parquet", "conditions.parquet", "localisation.parquet")
+OTHER_SPLITS = ("train", "val")  # a claim about fit or about validation people names one of them
+RECORDS = ("predictions.parquet", "conditions.parquet", "training.parquet", "localisation.parquet")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One arm of one stage at one share of the labels."""
+    """One arm of one stage at one share of the labels. split: one of OTHER_SPLITS; empty, as for almost all: the people on whom arms are scored."""
 
     stage: str
     arm: str
     fraction: float = 1.0
+    split: str = ""
 
     def __str__(self) -> str:
-        return f"{self.stage}/{self.arm}@{self.fraction:g}"
+        return f"{self.stage}/{self.arm}@{self.fraction:g}{f' ({self.split} people)' if self.split else ''}"
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,12 @@ class Claim:
 
 @dataclass(frozen=True)
 class ClaimBook:
-    """All claims, and the number of classes of each task they speak about."""
+    """All claims, and the number of classes of each task they speak about. answers: of a task that asks several questions of each sample, how many of
+    the classes one row can be answered with (two for task `units`: absent or present)."""
 
     classes: Mapping[str, int]
     claims: tuple[Claim, ...]
+    answers: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_claims(path: Path) -> ClaimBook:
@@ -91,13 +95,17 @@ def read_claims(path: Path) -> ClaimBook:
         raise LoupeError(f"{path} is not valid YAML ({str(error).splitlines()[0]}); mend it.") from error
     if not isinstance(book, dict) or set(book) != {"tasks", "claims"}:
         raise LoupeError(f"{path} must hold the keys tasks and claims, and no others.")
-    classes = {task: int(count) for task, count in book["tasks"].items()}
+    asked = {task: value for task, value in book["tasks"].items() if isinstance(value, Mapping)}
+    for task, value in asked.items():
+        if set(value) != {"classes", "answers"} or value["classes"] % value["answers"]:
+            raise LoupeError(f"{path}: task {task} must hold a number of classes, or classes and answers, of which one divides into the other.")
+    classes = {task: int(value["classes"] if task in asked else value) for task, value in book["tasks"].items()}
     claims = tuple(_claim(entry, classes, path) for entry in book["claims"])
     ids = [claim.id for claim in claims]
     for identity in ids:
         if ids.count(identity) > 1:
             raise LoupeError(f"{path}: the id {identity} occurs {ids.count(identity)} times; give each claim its own.")
-    return ClaimBook(classes, claims)
+    return ClaimBook(classes, claims, {task: int(value["answers"]) for task, value in asked.items()})
 
 
 def _claim(entry: Mapping, classes: Mapping[str, int], path: Path) -> Claim:
@@ -119,12 +127,18 @@ def _claim(entry: Mapping, classes: Mapping[str, int], path: Path) -> Claim:
         raise LoupeError(f"{where}: give both a and b, or neither (on record, not run).")
     if claim.a is not None and claim.task not in classes:
         raise LoupeError(f"{where}: task {claim.task!r} is not among the tasks of the file; add it with its number of classes.")
+    splits = {cell.split for cell in (claim.a, *claim.b) if cell}
+    if splits - {"", *OTHER_SPLITS}:
+        raise LoupeError(f"{where}: a cell's split is {' or '.join(OTHER_SPLITS)}, or left out for the people on whom arms are scored.")
+    if len(splits) > 1:
+        raise LoupeError(f"{where}: its cells name different splits; both arms must be compared on the same people.")
     return claim
 
 
 def read_predictions(runs: Path) -> dict[str, pd.DataFrame]:
     """Records of every finished stage, by stage: `runs/<stage>/predictions.parquet`, the same arms on other pictures of the test people
-    (`conditions.parquet`, under names of their own) and, with one score a clip, `localisation.parquet`."""
+    (`conditions.parquet`, under names of their own), on the rows they were trained on (`training.parquet`, split `train`) and, with one score a
+    clip, `localisation.parquet`."""
     stages: dict[str, list[pd.DataFrame]] = {}
     for record in RECORDS:
         for path in sorted(runs.glob(f"*/{record}")):
@@ -133,13 +147,12 @@ def read_predictions(runs: Path) -> dict[str, pd.DataFrame]:
 
 
 def cell_predictions(cell: Cell, task: str, predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame | None:
-    """Scored rows (test or LOSO) of a cell, all folds and seeds pooled; None where the cell was not run."""
+    """Rows of a cell, all folds and seeds pooled: the scored ones (test or LOSO) unless it names another split. None where it was not run."""
     frame = predictions.get(cell.stage)
     if frame is None:
         return None
-    rows = frame[
-        (frame["task"] == task) & (frame["arm"] == cell.arm) & np.isclose(frame["fraction"], cell.fraction) & frame["split"].isin(SCORED_SPLITS)
-    ]
+    splits = (cell.split,) if cell.split else SCORED_SPLITS
+    rows = frame[(frame["task"] == task) & (frame["arm"] == cell.arm) & np.isclose(frame["fraction"], cell.fraction) & frame["split"].isin(splits)]
     return None if rows.empty else rows
 
 
@@ -151,9 +164,11 @@ def decide(
     *,
     resamples: int = RESAMPLES,
     pretrainings: Mapping[str, int] | None = None,
+    answers: int | None = None,
 ) -> dict:
     """One claim against the record, as if it were the only one tested (`p_holm` = p); `claims_table` adjusts within a paper.
 
+    answers: see ClaimBook; None: all classes.
     pretrainings: number of separately pre-trained encoders behind an arm, by "stage/arm"; 0 for an arm without pre-training.
     """
     row = _blank(claim)
@@ -172,7 +187,7 @@ def decide(
     row |= {
         "value_a": float(effect_of(frames[0], None, claim.metric, classes, names=(str(claim.a), "")).resampled(everyone)[0]),
         "value_b": scores[best],
-        "guess": guessing_score(claim.metric, frames[0]["label"].to_numpy(), classes),
+        "guess": guessing_score(claim.metric, frames[0]["label"].to_numpy(), classes, answers),
         "effect": interval.value,
         "low": interval.low,
         "high": interval.high,
@@ -252,7 +267,7 @@ def claims_table(
     for claim in book.claims:
         rng = np.random.default_rng([seed, zlib.crc32(claim.id.encode())])
         classes = book.classes.get(claim.task, 0)
-        rows.append(decide(claim, predictions, classes, rng, resamples=resamples, pretrainings=pretrainings))
+        rows.append(decide(claim, predictions, classes, rng, resamples=resamples, pretrainings=pretrainings, answers=book.answers.get(claim.task)))
     table = pd.DataFrame(rows)
     for _, family in table[table["p"].notna()].groupby("paper"):
         table.loc[family.index, "p_holm"] = holm(family["p"])

@@ -241,8 +241,8 @@ def _mean_of_sums(sums: NDArray) -> NDArray[np.float64]:
 def effect_of(a: pd.DataFrame, b: pd.DataFrame | None, metric: str, classes: int, *, names: tuple[str, str] = ("arm A", "arm B")) -> Effect:
     """The effect metric(A) - metric(B), or the score of A alone where `b` is None.
 
-    a, b: predictions of one task, arm and share of labels, all folds pooled, test or LOSO rows only. The metric is one of `CONFUSION_METRICS`
-    (reads `pred`), `SCORE_METRICS` (label 0/1, reads `p1`), or the name of a column with one number a sample (its mean is taken).
+    a, b: predictions of one task, arm, share of labels and split, all folds pooled. The metric is one of `CONFUSION_METRICS` (reads `pred`),
+    `SCORE_METRICS` (label 0/1, reads `p1`), or the name of a column with one number a sample (its mean is taken).
     Raises LoupeError where the arms do not cover the same samples, or hold different numbers of seeds, both above one.
     """
     return effect_between(arms_of(a, b, metric, names=names), metric, classes)

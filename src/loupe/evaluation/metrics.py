@@ -141,15 +141,19 @@ def _binary(y_true: ArrayLike, score: ArrayLike) -> tuple[NDArray[np.bool_], NDA
     return truth.astype(bool), values
 
 
-def guessing_score(metric: str, labels: ArrayLike, classes: int) -> float:
-    """Expected score of naming every class equally often, whatever the sample; NaN for a metric that has no such level.
+def guessing_score(metric: str, labels: ArrayLike, classes: int, answers: int | None = None) -> float:
+    """Expected score of giving every possible answer equally often, whatever the sample; NaN for a metric that has no such level.
 
-    F1 of class c with share p and guessing rate q = 1 / C: precision p, recall q, hence 2 p q / (p + q).
+    answers: how many of the classes a sample can be answered with, where they come in groups of so many (several questions a sample); None: all.
+    F1 of class c with share p, whose group has the share s (1 where there is one group), at guessing rate q = 1 / answers: precision p / s, recall
+    q, hence 2 p q / (p + s q).
     """
-    rate = 1.0 / classes
+    answers = answers or classes
+    rate = 1.0 / answers
     if metric in ("macro_f1", "uf1"):
         shares = np.bincount(_labels(labels, "labels"), minlength=classes) / len(np.asarray(labels))
-        return float(np.mean(2 * shares * rate / (shares + rate)))
+        groups = shares.reshape(-1, answers).sum(axis=1).repeat(answers)
+        return float(np.mean(_ratio(2 * shares * rate, shares + groups * rate)))
     return {"uar": rate, "accuracy": rate, "auroc": 0.5, "sensitivity_at_fpr05": 0.05}.get(metric, float("nan"))
 
 

@@ -220,7 +220,8 @@ def _views(results: Finished) -> Drawing:
 @figure("dual-view/confusion")
 def _stills_confusion(results: Finished) -> Drawing:
     predictions = results.predictions("dual-view")
-    best = "concat" if "concat" in set(predictions["arm"]) else predictions["arm"].iloc[0]
+    arms = [arm.name for arm in results.config.experiments.dual_view.arms]
+    best = "concat" if "concat" in arms else arms[0]
     return confusion_matrix(predictions[predictions["split"] == "test"], results.store("labelled").class_names, arm=best)
 
 

@@ -11,22 +11,25 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch.nn import functional
 
 from loupe.bench import Bench, write_parquet
 from loupe.config import Arm, Config
-from loupe.data.augment import flip_and_shift, to_float
+from loupe.data.augment import flip_and_shift, strengthen, to_float
 from loupe.data.conditions import Condition
 from loupe.data.store import Store, read_store
 from loupe.data.views import FROM_OTHER_PICTURES, Faces, detected_landmarks, make_view
 from loupe.errors import LoupeError
 from loupe.models.baselines.small_cnn import SmallVGG
 from loupe.models.dual_view import DualViewClassifier
+from loupe.settings import ActionUnits
 from loupe.training.build import build_classifier
+from loupe.training.checkpoint import save_weights
 from loupe.training.device import resolve_device
 from loupe.training.jobs import Job
 from loupe.training.loop import Recipe, fit
 from loupe.training.schedules import warmup_cosine
+from loupe.training.targets import present_units, probabilities, question_of
+from loupe.training.transfer import LabelledSet, carry_over
 
 
 @dataclass(frozen=True)
@@ -101,25 +104,42 @@ def sees_one_picture(arm: Arm, config: Config) -> bool:
 
 
 def finetune(
-    config: Config, arm: Arm, data: Labelled, rows: np.ndarray, seed: int, encoder_weights: Path, checkpoints: Path
+    config: Config,
+    arm: Arm,
+    data: Labelled,
+    rows: np.ndarray,
+    seed: int,
+    encoder_weights: Path,
+    checkpoints: Path,
+    trained: DualViewClassifier | None = None,
 ) -> tuple[DualViewClassifier | SmallVGG, list[dict[str, float]]]:
-    """Train one classifier on the training rows `rows`. The number of steps is fixed beforehand by the label budget; nothing is selected."""
+    """Train one classifier on the training rows `rows`. The number of steps is fixed beforehand by the label budget; nothing is selected.
+
+    trained: the same arm, fine-tuned on another labelled set: its weights are the start, but for a head drawn afresh.
+    """
     settings, schedule = config.dual_view, config.scale.finetune
     device = resolve_device(config.scale.device)
-    model = build_classifier(config, arm, len(data.store.class_names), seed, encoder_weights)
+    question = question_of(config, arm, data.store)
+    model = build_classifier(config, arm, question.outputs, seed, encoder_weights)
+    if trained is not None:
+        carry_over(trained, model)
     tensors = [torch.from_numpy(data.store.images[rows]).to(device)]
     if arm.two_views:
         tensors.append(torch.from_numpy(data.views[view_name(arm, config)][rows]).to(device))
-    labels = torch.tensor(data.store.labels[rows]).to(device)
+    labels = question.truth[rows].to(device)
     shift = round(settings.shift * config.scale.image.size / 64)
 
     def inputs_of(batch, generator):
         batch = batch.to(device)
         views = flip_and_shift([tensor[batch] for tensor in tensors], shift, generator)
-        return labels[batch], *(to_float(view) for view in views)
+        floats = [to_float(view) for view in views]
+        if arm.augmentation == "strong":
+            floats, truth = strengthen(floats, question.spread(labels[batch]), **vars(settings.strong), generator=generator)
+            return truth, *floats
+        return labels[batch], *floats
 
     def loss_of(module, truth, *views):
-        return {"loss": functional.cross_entropy(module(*views), truth, label_smoothing=settings.label_smoothing)}
+        return {"loss": question.loss(module(*views), truth, settings.label_smoothing)}
 
     batch = min(schedule.batch, len(rows))
     steps = int(np.clip(schedule.epochs * len(rows) // batch, schedule.min_steps, schedule.max_steps)) * (1 if arm.pretrained else schedule.scratch_times)
@@ -131,7 +151,7 @@ def finetune(
 
 @torch.inference_mode()
 def predict(model: DualViewClassifier | SmallVGG, config: Config, arm: Arm, data: Labelled, rows: np.ndarray) -> np.ndarray:
-    """Class probabilities (len(rows), C) float32."""
+    """Probabilities of the classes, or of the units of an arm that detects them: (len(rows), C) float32."""
     device = next(model.parameters()).device
     parts = []
     for start in range(0, len(rows), 256):
@@ -140,12 +160,12 @@ def predict(model: DualViewClassifier | SmallVGG, config: Config, arm: Arm, data
         if arm.two_views:
             views.append(data.views[view_name(arm, config)][chosen])
         tensors = [to_float(torch.from_numpy(view).to(device)) for view in views]
-        parts.append(model(*tensors).float().softmax(-1).cpu().numpy())
+        parts.append(probabilities(arm.task, model(*tensors).float()).cpu().numpy())
     return np.concatenate(parts)
 
 
-def prediction_table(task: str, arm: str, fraction: float, seed: int, rows: pd.DataFrame, probabilities: np.ndarray, fold: str = "") -> pd.DataFrame:
-    """Predictions in the study's one schema. `rows`: manifest rows; `probabilities`: (len(rows), C)."""
+def prediction_table(task: str, arm: str, fraction: float, seed: int, rows: pd.DataFrame, found: np.ndarray, fold: str = "") -> pd.DataFrame:
+    """Predictions in the study's one schema. `rows`: manifest rows; `found`: probabilities (len(rows), C)."""
     table = pd.DataFrame(
         {
             "task": task,
@@ -158,12 +178,26 @@ def prediction_table(task: str, arm: str, fraction: float, seed: int, rows: pd.D
             "subject": rows["subject"].to_numpy(),
             "clip": rows["clip"].to_numpy(),
             "label": rows["label"].to_numpy(),
-            "pred": probabilities.argmax(1),
+            "pred": found.argmax(1),
         }
     )
-    for column in range(probabilities.shape[1]):
-        table[f"p{column}"] = probabilities[:, column].astype(np.float32)
+    for column in range(found.shape[1]):
+        table[f"p{column}"] = found[:, column].astype(np.float32)
     return table
+
+
+def unit_table(settings: ActionUnits, arm: str, fraction: float, seed: int, rows: pd.DataFrame, found: np.ndarray) -> pd.DataFrame:
+    """Predictions of task `units`, a row a still and unit: unit k of K is class 2 k (absent) or 2 k + 1 (present), sample is K times the still's
+    number plus k, p1 the probability that the unit is present. `found`: (len(rows), K).
+
+    No row of one unit can be taken for another, so the macro-F1 over all 2 K classes is the mean over units of the two-class macro-F1.
+    """
+    units = len(settings.units)
+    number = np.tile(np.arange(units), len(rows))
+    asked = rows.iloc[np.repeat(np.arange(len(rows)), units)]
+    asked = asked.assign(sample=asked["sample"] * units + number, label=present_units(rows["au"], settings).ravel().astype(np.int64))
+    table = prediction_table("units", arm, fraction, seed, asked, np.stack([1 - found.ravel(), found.ravel()], axis=1))
+    return table.assign(label=table["label"] + 2 * number, pred=table["pred"] + 2 * number)
 
 
 def cell_jobs(
@@ -176,10 +210,18 @@ def cell_jobs(
     labelled: Path,
     encoder_weights: Path,
     conditions: Sequence[Condition] = (),
+    *,
     task: str = "stills",
+    transfer: LabelledSet | None = None,
+    training_people: bool = False,
+    keep_weights: bool = False,
 ) -> list[Job]:
     """One job an arm and seed: fine-tune on the training rows `rows` of the store `labelled`, predict the rows `scored` and those of each further
-    condition, in the same file. Only arms that pass `sees_one_picture` may have conditions. A task has one store: its views are kept by task."""
+    condition, in the same file. Only arms that pass `sees_one_picture` may have conditions.
+
+    task: what predictions of classes are called; a task has one store, and its views are kept by task. transfer: what arms with `transfer` are fine-tuned on first. training_people: predict `rows`, too (split `train`): fit, not generalisation.
+    keep_weights: the network of the first seed stays beside its predictions, as .safetensors.
+    """
     jobs = []
     made = bench.folder / "views" if task == "stills" else bench.folder / "views" / task
     for arm in arms:  # arm by arm: a process keeps the views of one
@@ -187,8 +229,9 @@ def cell_jobs(
             name = f"{arm.name}-{fraction}-{seed}"
             path = bench.cell_path(name)
             checkpoints = bench.checkpoint(name)
-            given = (path, config, arm, fraction, seed, labelled, rows, scored, encoder_weights, checkpoints, made, tuple(conditions), task)
-            jobs.append(Job(path, run_cell, given))
+            weights = path.with_suffix(".safetensors") if keep_weights and seed == config.scale.seeds[0] else None
+            given = (path, config, arm, fraction, seed, labelled, rows, scored, encoder_weights, checkpoints, made, tuple(conditions))
+            jobs.append(Job(path, run_cell, (*given, task, transfer, training_people, weights)))
     return jobs
 
 
@@ -206,21 +249,38 @@ def run_cell(
     made: Path,
     conditions: Sequence[Condition] = (),
     task: str = "stills",
+    transfer: LabelledSet | None = None,
+    training_people: bool = False,
+    weights: Path | None = None,
 ) -> None:
     """One cell of a grid: fine-tune on `rows`, predict `scored` (validation and test people) and then the same network's rows of each further
-    condition, under names of their own (`Condition.arm`), and write all predictions to `path` at once."""
+    condition, under names of their own (`Condition.arm`), and write all predictions to `path` at once. The last three: see `cell_jobs`."""
     data = _labelled(labelled, config, arm, made)
-    model, _ = finetune(config, arm, data, rows, seed, encoder_weights, checkpoints)
+    before, source = None, checkpoints.with_name(f"{checkpoints.name}-transfer")
+    if arm.transfer:
+        if transfer is None:
+            raise LoupeError(f"arm {arm.name} starts from another labelled set, but none was given: pass `transfer`.")
+        other = _labelled(transfer.folder, config, arm, made / "transfer")
+        before, _ = finetune(config, arm, other, transfer.rows, seed, encoder_weights, source)
+    model, _ = finetune(config, arm, data, rows, seed, encoder_weights, checkpoints, before)
 
     def predicted(name: str, shown: Labelled, these: np.ndarray) -> pd.DataFrame:
-        return prediction_table(task, name, fraction, seed, shown.store.manifest.iloc[these], predict(model, config, arm, shown, these))
+        found, about = predict(model, config, arm, shown, these), shown.store.manifest.iloc[these]
+        if arm.task == "units":
+            return unit_table(config.experiments.dual_view.action_units, name, fraction, seed, about, found)
+        return prediction_table(task, name, fraction, seed, about, found)
 
     tables = [predicted(arm.name, data, scored)]
+    if training_people:
+        tables.append(predicted(arm.name, data, rows))
     for condition in conditions:
         other = _labelled(condition.folder, config, arm, made / condition.name)
         tables.append(predicted(condition.arm(arm.name), other, condition.rows))
+    if weights is not None:
+        save_weights(weights, model)
     write_parquet(pd.concat(tables, ignore_index=True), path)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    for folder in (checkpoints, source):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _labelled(folder: Path, config: Config, arm: Arm, made: Path) -> Labelled:
