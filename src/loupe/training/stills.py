@@ -219,8 +219,9 @@ def cell_jobs(
     """One job an arm and seed: fine-tune on the training rows `rows` of the store `labelled`, predict the rows `scored` and those of each further
     condition, in the same file. Only arms that pass `sees_one_picture` may have conditions.
 
-    task: what predictions of classes are called; a task has one store, and its views are kept by task. transfer: what arms with `transfer` are fine-tuned on first. training_people: predict `rows`, too (split `train`): fit, not generalisation.
-    keep_weights: the network of the first seed stays beside its predictions, as .safetensors.
+    task: what predictions of classes are called; a task has one store, and its views are kept by task. transfer: what arms with `transfer` are
+    fine-tuned on first. training_people: predict `rows`, too (split `train`): fit, not generalisation. keep_weights: the network of the first seed
+    stays beside its predictions, as .safetensors.
     """
     jobs = []
     made = bench.folder / "views" if task == "stills" else bench.folder / "views" / task
@@ -254,7 +255,7 @@ def run_cell(
     weights: Path | None = None,
 ) -> None:
     """One cell of a grid: fine-tune on `rows`, predict `scored` (validation and test people) and then the same network's rows of each further
-    condition, under names of their own (`Condition.arm`), and write all predictions to `path` at once. The last three: see `cell_jobs`."""
+    condition, under names of their own (`Condition.arm`), and write all predictions to `path` at once. The last four: see `cell_jobs`."""
     data = _labelled(labelled, config, arm, made)
     before, source = None, checkpoints.with_name(f"{checkpoints.name}-transfer")
     if arm.transfer:
