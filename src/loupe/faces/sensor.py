@@ -36,9 +36,9 @@ def draw_still_camera(rng: np.random.Generator) -> Camera:
 
 
 def draw_clip_camera(rng: np.random.Generator, nuisance: int) -> Camera:
-    """A laboratory high-speed camera: little noise; compression and blur only with nuisances on."""
+    """A laboratory high-speed camera; noise, compression and blur only with nuisances on."""
     if nuisance == 0:
-        return Camera(np.ones(3, np.float32), float(rng.uniform(0.95, 1.15)), 0.004)
+        return Camera(np.ones(3, np.float32), float(rng.uniform(0.95, 1.15)), 0.0)
     noise = float(rng.uniform(0.005, 0.011)) * (1 if nuisance == 1 else 1.6)
     return Camera(
         rng.normal(1, 0.03, 3).astype(np.float32),
