@@ -44,7 +44,7 @@ ALONE := --ServerApp.jpserver_extensions=jupyterlab_jupytext=False
 # The notebooks on the study's own results, or, with SCALE=smoke, on the small copy that `make study SCALE=smoke` made.
 lab: setup
 	@test -d "$(LAB)" || { echo "$(LAB) does not exist: run make study SCALE=$(SCALE) first." >&2; exit 1; }
-	@$(BIN)/jupyter lab $(ALONE) "$(LAB)"
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/jupyter lab $(ALONE) "$(LAB)"
 
 # After a rerun: are the results those that are committed? Identical, within seed noise, or different, row by row.
 verify: setup

@@ -73,6 +73,8 @@ test = Vault("low-label", session.root / "data" / "logs" / "vault.jsonl").open(s
 scored = np.concatenate([split.rows(store.manifest, "val"), test])
 subsets = {fraction: train[label_subset(store.labels[train], store.subjects[train], fraction, np.random.default_rng(cfg.data.seed))] for fraction in experiment.fractions}
 print({f"{fraction:.0%}": len(rows) for fraction, rows in subsets.items()}, "labels")
+# In a small study several shares are the same few labels: what is trained on them is trained once, for the first of these shares.
+first_with = {fraction: next(other for other, same in subsets.items() if np.array_equal(same, rows)) for fraction, rows in subsets.items()}
 
 # %% [markdown]
 # ## Networks
@@ -83,8 +85,8 @@ finished = pd.read_parquet(session.output_of("dual-view") / "predictions.parquet
 shared = cfg.experiments.dual_view.fraction
 reused = [finished[finished["arm"] == old].assign(arm=new) for new, old in twin.items() if shared in subsets and any(arm.name == new for arm in experiment.arms)]
 jobs = []
-for fraction, rows in subsets.items():
-    arms = [arm for arm in experiment.arms if not (fraction == shared and arm.name in twin)]
+for fraction in dict.fromkeys(first_with.values()):
+    rows, arms = subsets[fraction], [arm for arm in experiment.arms if not (fraction == shared and arm.name in twin)]
     jobs += cell_jobs(bench, cfg, arms, fraction, rows, scored, session.prepared("labelled"), session.output_of("mae-face") / "encoder.safetensors")
 for share in experiment.people:  # the other regime: all labels of a share of the people; its arms have names of their own, so that no curve mixes the two
     rows = train[subject_subset(store.labels[train], store.subjects[train], share, np.random.default_rng(cfg.data.seed))]
@@ -94,6 +96,13 @@ for share in experiment.people:  # the other regime: all labels of a share of th
 run_jobs(jobs, "low-label cells", workers=workers_on(resolve_device(cfg.scale.device), cfg.scale.workers))
 cells = bench.cells()
 networks = pd.concat([cells[cells["task"] == "stills"], *reused], ignore_index=True)
+again = [
+    part.assign(fraction=fraction)
+    for fraction, first in first_with.items()
+    for arm, part in networks[networks["fraction"] == first].groupby("arm")
+    if fraction != first and not (arm.endswith("-people") or (fraction == shared and arm in twin))
+]
+networks = pd.concat([networks, *again], ignore_index=True)
 
 # %% [markdown]
 # ## Without a network, and the floor and ceiling
@@ -115,7 +124,8 @@ def classical(name: str, features: np.ndarray, fraction: float) -> pd.DataFrame:
     return prediction_table("stills", name, fraction, 0, manifest.iloc[scored], scores)
 
 
-baselines = [classical("hog", hog, fraction) for fraction in subsets]
+fitted = {fraction: classical("hog", hog, fraction) for fraction in dict.fromkeys(first_with.values())}
+baselines = [fitted[first].assign(fraction=fraction) for fraction, first in first_with.items()]
 has_units = cfg.data.source == "generated"
 if has_units:
     units = features_au(list(manifest["au"]))

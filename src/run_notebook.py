@@ -173,6 +173,7 @@ def environment():
         PYTHONUNBUFFERED="1",
         PYTHONPATH=os.pathsep.join([str(ROOT / "src"), *others]),
         LOUPE_BATCH="1",
+        OPENBLAS_NUM_THREADS="1",  # of numpy and scipy, not of torch: their problems are small here, and a second thread makes them slower
     )
     try:
         yield

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from loupe.models.baselines.linear import choose_setting, class_probabilities, make_logistic_regression
 from loupe.training.stills import prediction_table
@@ -35,7 +34,6 @@ def probe(
     nothing can be held out, and the middle of the grid stands in."""
     x, y, people = features[rows], frames["label"].to_numpy()[rows], frames["subject"].to_numpy()[rows]
     folds = min(4, np.bincount(y).max(), len(set(people)))
-    with threadpool_limits(1):  # on so little data more threads are slower, three times on two cores
-        c = choose_setting(make_logistic_regression, x, y, people, grid=sorted(grid), folds=folds) if folds > 1 else sorted(grid)[len(grid) // 2]
-        scores = class_probabilities(make_logistic_regression(c).fit(x, y), features[scored], classes)
+    c = choose_setting(make_logistic_regression, x, y, people, grid=sorted(grid), folds=folds) if folds > 1 else sorted(grid)[len(grid) // 2]
+    scores = class_probabilities(make_logistic_regression(c).fit(x, y), features[scored], classes)
     return prediction_table("frames", name, fraction, 0, frames.iloc[scored], scores)
