@@ -37,15 +37,17 @@ def test_a_sway_starts_where_the_picture_is_and_comes_back():
 
 
 def test_somebody_walks_past_at_the_speed_given():
-    passer = Passer(start=0.2, speed=0.5, width=0.2, top=0.3, colour=np.array((0.1, 0.2, 0.3), np.float32))
+    clothes, head = np.array((0.1, 0.2, 0.3), np.float32), np.array((0.5, 0.4, 0.3), np.float32)
+    passer = Passer(start=0.2, speed=0.5, width=0.3, top=0.3, clothes=clothes, head=head)
     for time in (0.0, 0.4, 1.0):
-        cover = passer.cover(200, time)[..., 0]
-        assert not cover[:50].any()  # nothing above the head of the shape
-        low = cover[-1]
-        assert abs((low * (np.arange(200) + 0.5) / 200).sum() / low.sum() - (0.2 + 0.5 * time)) < 0.003
-        assert abs(low.mean() - 0.2) < 0.01 and 0 < low.max() <= 1
-    there = Backdrop(picture(), "plain", np.zeros(2), STEADY, passer)
-    assert np.allclose(there.at(0.4)[-1, 12], passer.colour) and np.allclose(there.at(0.4)[:6], picture()[:6])
+        trunk, face = (cover[..., 0] for cover in passer.covers(400, time))
+        assert not trunk[:120].any() and not face[:110].any()  # nothing above the head
+        centre = 0.2 + 0.5 * time
+        for part, wide in ((trunk[-1], 0.3), (face[158], 0.56 * 0.3)):
+            assert abs((part * (np.arange(400) + 0.5) / 400).sum() / part.sum() - centre) < 0.003
+            assert abs(part.mean() - wide) < 0.005 and 0 < part.max() <= 1
+    still, shown = picture(), Backdrop(picture(), "plain", np.zeros(2), STEADY, passer).at(0.4)
+    assert np.allclose(shown[-1, 12], clothes) and np.allclose(shown[12, 12], head) and np.allclose(shown[:8], still[:8])
 
 
 def test_the_dial_decides_how_far_and_how_often_but_not_what_is_drawn():

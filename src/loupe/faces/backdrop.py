@@ -10,26 +10,35 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import shift
 
-SOFT = 0.03  # width of the passing figure's edge, in shares of the image width
+SOFT = 0.04  # width of the passing figure's edge, in shares of the image width: it is out of focus
 
 
 @dataclass(frozen=True)
 class Passer:
-    """A soft upright shape behind the head. Lengths in shares of the image width, speed in such shares per second."""
+    """Head and shoulders of somebody behind the person, out of focus. Lengths in shares of the image width, speed in such shares per second."""
 
     start: float  # centre at time 0, from the left edge
     speed: float
-    width: float
-    top: float
-    colour: np.ndarray  # linear RGB
+    width: float  # of the shoulders
+    top: float  # of the head, from the upper edge
+    clothes: np.ndarray  # linear RGB
+    head: np.ndarray
 
-    def cover(self, size: int, time: float) -> np.ndarray:
-        """Share of each pixel that the shape hides: (size, size, 1), 0 to 1."""
+    def over(self, picture: np.ndarray, time: float) -> np.ndarray:
+        """The picture (size, size, 3) with the figure in it."""
+        for cover, colour in zip(self.covers(len(picture), time), (self.clothes, self.head), strict=True):
+            picture = picture * (1 - cover) + cover * colour
+        return picture
+
+    def covers(self, size: int, time: float) -> tuple[np.ndarray, np.ndarray]:
+        """Share of each pixel that the clothes and that the head hides: (size, size, 1), 0 to 1."""
         y, x = (np.mgrid[0:size, 0:size] + 0.5) / size
-        beside = np.abs(x - self.start - self.speed * time) - self.width / 2
-        above = self.top - y
-        outside = np.maximum(beside, above)
-        return np.clip(0.5 - outside / SOFT, 0, 1)[..., None].astype(np.float32)
+        beside, radius, corner = np.abs(x - self.start - self.speed * time), 0.28 * self.width, 0.4 * self.width
+        head = np.hypot(beside, 0.8 * (y - self.top - 1.25 * radius)) - radius
+        # A box open below, its upper corners rounded off: distance to its edge, negative inside.
+        across, above = beside - self.width / 2 + corner, self.top + 2.3 * radius + corner - y
+        trunk = np.hypot(np.maximum(across, 0), np.maximum(above, 0)) + np.minimum(np.maximum(across, above), 0) - corner
+        return tuple(np.clip(0.5 - outside / SOFT, 0, 1)[..., None].astype(np.float32) for outside in (trunk, head))
 
 
 @dataclass(frozen=True)
@@ -57,8 +66,7 @@ class Backdrop:
             channels = [shift(picture[..., channel], (down, right), order=3, mode="mirror") for channel in range(3)]
             picture = np.clip(np.stack(channels, axis=-1), 0, None)
         if self.passer is not None:
-            cover = self.passer.cover(size, time)
-            picture = picture * (1 - cover) + cover * self.passer.colour
+            picture = self.passer.over(picture, time)
         return np.ascontiguousarray(picture, np.float32)
 
 
@@ -73,7 +81,9 @@ def draw_backdrop(
     speed = rng.choice((-1, 1)) * rng.uniform(0.25, 0.9)
     # In the picture at a random instant of the clip, at a random place.
     place = rng.uniform(0, 1) - speed * rng.uniform(0, seconds)
-    width, top, colour = float(rng.uniform(0.12, 0.3)), float(rng.uniform(0.0, 0.45)), rng.uniform(0.02, 0.5, 3).astype(np.float32)
-    passer = Passer(float(place), float(speed), width, top, colour)
+    width, top = float(rng.uniform(0.3, 0.5)), float(rng.uniform(0.0, 0.35))
+    clothes = rng.uniform(0.02, 0.4) * (1 + 0.2 * rng.uniform(-1, 1, 3))
+    head = rng.uniform(0.05, 0.45) * np.array((1.0, 0.68, 0.52))  # of any skin tone
+    passer = Passer(float(place), float(speed), width, top, clothes.astype(np.float32), head.astype(np.float32))
     seen = rng.random() < passing
     return Backdrop(picture, kind, drift * steady / seconds, sway, passer if seen else None)
