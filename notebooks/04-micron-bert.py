@@ -60,7 +60,7 @@ from loupe.session import start
 from loupe.training.checkpoint import save_weights
 from loupe.training.micro import patch_maps, pretrain, swap_signal
 
-session = start("micron-bert", overrides, inputs=["data/prepared/clips", "data/prepared/micro"])
+session = start("micron-bert", overrides, inputs=["data/prepared/clips", "data/prepared/micro", "data/prepared/micro_calm", "data/prepared/micro_wild"])
 cfg, bench = session.config, session.bench
 clips, micro = read_store(session.prepared("clips")), read_store(session.prepared("micro"))
 check_pretraining_overlap(set(clips.subjects), set(micro.subjects), what="Micron-BERT pre-training")
@@ -125,31 +125,50 @@ figure
 # mean true-motion map of *other* people, the plain frame difference, and optical flow with the head's affine motion removed.
 
 # %%
-difference = frame_difference(pairs.onset, pairs.apex)
-stabilised = np.stack([np.linalg.norm(without_affine(flow(a, b)), axis=-1) for a, b in zip(pairs.onset, pairs.apex, strict=True)])
 invert = lambda values: values.max(axis=1, keepdims=True) - values  # noqa: E731
-candidates = {
-    "dma": maps["dma"],
-    "dma-inverted": invert(maps["dma"]),
-    "poi": maps["poi"],
-    "poi-inverted": invert(maps["poi"]),
-    "weight": maps["weight"],
-    "weight-inverted": invert(maps["weight"]),
-    "mean-map": training_mean_map(motion, pairs.subjects),
-    "difference": difference,
-    "flow-stabilised": stabilised,
-}
+
+
+def candidates(pairs, maps, motion):
+    """Our maps with both signs, and the rivals: name -> (N, L) or (N, H, W)."""
+    stabilised = np.stack([np.linalg.norm(without_affine(flow(a, b)), axis=-1) for a, b in zip(pairs.onset, pairs.apex, strict=True)])
+    ours = {"dma": maps["dma"], "poi": maps["poi"], "weight": maps["weight"]}
+    signed = {sign: values for name, one in ours.items() for sign, values in ((name, one), (f"{name}-inverted", invert(one)))}
+    return {**signed, "mean-map": training_mean_map(motion, pairs.subjects), "difference": frame_difference(pairs.onset, pairs.apex), "flow-stabilised": stabilised}
 
 
 def record(arm: str, scores: dict[str, np.ndarray]) -> pd.DataFrame:
     return pd.DataFrame({"task": "localisation", "arm": arm, "fraction": 1.0, "seed": seed, "fold": "", "split": "loso", "sample": pairs.samples, "subject": pairs.subjects, "clip": pairs.clips, "label": 0, "pred": 0, **scores})
 
 
-localisation = pd.concat([record(name, localisation_scores(values, motion, patch)) for name, values in candidates.items()], ignore_index=True)
+localisation = pd.concat([record(name, localisation_scores(values, motion, patch)) for name, values in candidates(pairs, maps, motion).items()], ignore_index=True)
 means = localisation.groupby("arm", sort=False)[["pointing_game", "energy_inside", "rank_correlation"]].mean().reset_index()
 means = means.assign(n_clips=len(pairs.clips), n_subjects=len(set(pairs.subjects)))
 tables.write(means, session.tables, "localisation", f"Maps against the true motion, mean over clips, nuisance dial {cfg.data.nuisance}. One pre-training.")
 means.round(3)
+
+# %% [markdown]
+# ## Measure: how much of it do nuisances take away?
+#
+# Some of the clips are drawn again at the other positions of the nuisance dial: 0, where nothing moves but the expression, and 2, where head, background, light and noise
+# do more than usual. The draws are the same, so these are the same expressions of the same people, and the rows below are the same clips three times. At position
+# 0 a frame difference *is* the expression: that a rival wins there says little. What counts is who is left at 1 and 2.
+
+# %%
+calm, wild = (session.prepared(name) for name in ("micro_calm", "micro_wild"))
+again, rows = set(read_store(calm).manifest["clip"]), []
+for dial, folder in ((0, calm), (1, known), (2, wild)) if again else ():
+    shown = onset_and_apex(read_store(folder), labelled_only=True)
+    truth, same = np.load(folder / "motion.npy")[shown.clip_index], np.isin(shown.clips, sorted(again))
+    shown, truth = shown.some(same), truth[same]
+    for arm, values in candidates(shown, patch_maps(model, shown.onset, shown.apex), truth).items():
+        scores = {score: found.mean() for score, found in localisation_scores(values, truth, patch).items()}
+        rows.append({"arm": arm, "dial": dial, **scores, "n_clips": len(shown.clips), "n_subjects": len(set(shown.subjects))})
+if rows:
+    dials = pd.DataFrame(rows)
+    tables.write(dials, session.tables, "dials", "The same clips at each position of the nuisance dial: maps against the true motion, mean over clips. One pre-training.")
+    display(dials.pivot(index="arm", columns="dial", values=["energy_inside", "rank_correlation"]).loc[dials["arm"].unique()].round(3))  # noqa: F821
+else:
+    print("No clips were drawn at other positions of the nuisance dial (scale.faces.dial_clips).")
 
 # %% [markdown]
 # ## Measure: does PoI lie on the expressive parts?

@@ -38,7 +38,7 @@ def test_stored_size_is_that_of_the_arrays_that_the_generator_would_write():
     labelled = faces.train_subjects + faces.val_subjects + faces.test_subjects
     stills = np.zeros(((faces.pretrain_subjects + labelled) * faces.stills_per_subject, size, size, 3), np.uint8)
     sides = np.zeros((labelled * faces.second_cameras * faces.stills_per_subject + faces.test_subjects * faces.shift_stills, size, size, 3), np.uint8)
-    frames = np.zeros((faces.clip_subjects * faces.frames_per_clip_subject + 5 * (faces.micro_clips + faces.none_clips + faces.shift_clips), size, size, 3), np.uint8)
+    frames = np.zeros((faces.clip_subjects * faces.frames_per_clip_subject + 5 * (faces.micro_clips + faces.none_clips + faces.shift_clips + 2 * faces.dial_clips), size, size, 3), np.uint8)
     assert doctor.stored_gb(config) == pytest.approx((stills.nbytes + sides.nbytes + frames.nbytes) / 1e9)
 
 

@@ -28,6 +28,7 @@ class FacesCounts:
     second_cameras: int  # 0 | 1: every labelled still is also taken from the side (set `camera`)
     shift_stills: int  # of each test person, with held-out lights, backgrounds, hair and AU prototypes (set `shift`)
     shift_clips: int  # micro clips of the micro subjects that look so (set `micro_shift`)
+    dial_clips: int  # micro clips that are drawn again with nuisances off and at their strongest (sets `micro_calm`, `micro_wild`)
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def test_an_interrupted_run_continues_to_the_same_bytes(prepared, small_plan, ca
 
 def test_manifest_describes_every_image(prepared):
     folder, counts = prepared
-    assert counts == {"stills": 32, "camera": 24, "shift": 8, "clips": 8, "micro": 25, "micro_shift": 10, "macro": counts["macro"]} and counts["macro"] >= 3
+    assert counts == {"stills": 32, "camera": 24, "shift": 8, "clips": 8, "micro": 25, "micro_shift": 10, "micro_calm": 10, "micro_wild": 10, "macro": counts["macro"]} and counts["macro"] >= 3
     for name, count in counts.items():
         manifest = pd.read_parquet(folder / "out" / name / "manifest.parquet")
         images = np.load(folder / "out" / name / "images.npy", mmap_mode="r")
@@ -111,6 +111,21 @@ def test_shifted_clips_show_known_people_in_unknown_looks(prepared):
     assert shift.groupby("clip")["role"].apply(list).map(lambda roles: roles == ["onset", "rise", "apex", "fall", "offset"]).all()
     motion = np.load(folder / "out/micro_shift/motion.npy")
     assert len(motion) == shift["clip"].nunique() == 2 and (motion.max((1, 2)) > 0).all()
+
+
+def test_the_same_clips_at_other_positions_of_the_dial(prepared):
+    folder, _ = prepared
+    usual, calm, wild = (pd.read_parquet(folder / f"out/{name}/manifest.parquet") for name in ("micro", "micro_calm", "micro_wild"))
+    assert list(calm["clip"]) == list(wild["clip"]) and set(calm["clip"]) < set(usual["clip"])
+    assert calm["clip"].nunique() == 2 == calm["subject"].nunique()
+    for clip in set(calm["clip"]):
+        known = [table[table["clip"] == clip].set_index("role") for table in (usual, calm, wild)]
+        assert len({table["label"].iloc[0] for table in known}) == 1
+        # The same expression of the same person; at position 0 the head does not move.
+        assert known[0].loc["apex", "tone"] == known[1].loc["apex", "tone"] == known[2].loc["apex", "tone"]
+        assert known[1]["yaw"].nunique() == 1 < known[2]["yaw"].nunique()
+    moved = {name: np.abs(np.load(folder / f"out/{name}/head_flow.npy")).max() for name in ("micro_calm", "micro_wild")}
+    assert moved["micro_calm"] == 0 < moved["micro_wild"]
 
 
 def test_the_second_camera_sees_the_same_instant(prepared):
@@ -202,6 +217,7 @@ def test_a_full_disk_and_an_unwritable_folder_are_told(small_plan, cache, tmp_pa
         none_clips=0,
         macro_clips=0,
         shift_stills=0,
+        dial_clips=0,
         train_subjects=1,
     )
     with monkeypatch.context() as patch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,12 @@ class OnsetApex:
     def expressive(self) -> np.ndarray:
         """Whether a clip shows a micro-expression at all, bool (N,): one without a class of its own, such as "others", does."""
         return np.array([name != NO_EXPRESSION for name in self.label_names], dtype=bool)
+
+    def some(self, chosen: np.ndarray) -> OnsetApex:
+        """The clips where `chosen` (N,) is true."""
+        columns = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "label_names"}
+        names = [name for name, kept in zip(self.label_names, chosen, strict=True) if kept]
+        return OnsetApex(label_names=names, **{name: column[chosen] for name, column in columns.items()})
 
     @property
     def rows(self) -> dict[str, np.ndarray]:

@@ -23,12 +23,13 @@ def study_plan(config: Config) -> StudySetPlan:
 
 
 def prepare_study(config: Config, out: Path, scratch: Path, root: Path) -> None:
-    """Write the sets `stills`, `clips`, `micro`, `macro`, `labelled`, `camera`, `shift` and `micro_shift` into `out`; people drawn before a kill are
-    taken from `scratch`.
+    """Write the sets `stills`, `clips`, `micro`, `macro`, `labelled`, `camera`, `shift`, `micro_shift`, `micro_calm` and `micro_wild` into `out`;
+    people drawn before a kill are taken from `scratch`.
 
-    `labelled` is the train, val and test part of the generated stills, or the folder that the settings name (relative to `root`). Three sets are empty
+    `labelled` is the train, val and test part of the generated stills, or the folder that the settings name (relative to `root`). Five sets are empty
     where the scale asks for none, so that a stage can depend on them: `camera`, whose image i shows labelled still i from the side, `shift` (held-out
-    looks of the test people) and `micro_shift` (micro clips with held-out looks). Imported sets take the place of generated ones (loupe.data.imported).
+    looks of the test people), `micro_shift` (micro clips with held-out looks), `micro_calm` and `micro_wild` (micro clips at the other positions of the
+    nuisance dial). Imported sets take the place of generated ones (loupe.data.imported).
     """
     imported = read_sets(root / config.data.imported) if config.data.source == "imported" else ImportedSets()
     plan = generated_part(study_plan(config), imported)

@@ -21,7 +21,7 @@ from loupe.errors import LoupeError
 from loupe.faces.assets import DEFAULT_CACHE
 from loupe.faces.expression import AU_NAMES, STILL_CLASSES
 from loupe.faces.motion import MICRO_CLASSES
-from loupe.faces.plan import Job, StudySetPlan, generator_version, jobs
+from loupe.faces.plan import DIAL_OF_SET, Job, StudySetPlan, generator_version, jobs
 from loupe.faces.subject import Rendered, Studio, clip_scene, render_frame, render_job, render_still
 from loupe.progress import track
 
@@ -38,7 +38,7 @@ __all__ = [
     "render_still",
 ]
 
-SETS = ("stills", "camera", "shift", "clips", "micro", "micro_shift", "macro")
+SETS = ("stills", "camera", "shift", "clips", "micro", "micro_shift", *DIAL_OF_SET, "macro")
 TRUTHS = {"motion": np.float32, "parts": np.uint8, "expression_flow": np.float32, "head_flow": np.float32}  # stored a micro clip
 # Manifest columns with what stands in a row that has no such thing.
 COLUMNS = {
@@ -90,7 +90,7 @@ def _path(scratch: Path, job: Job, plan: StudySetPlan) -> Path:
         generator_version(),
         plan.seed,
         plan.size,
-        plan.nuisance if job.set not in ("stills", "shift") else 0,
+        plan.nuisance if job.set not in ("stills", "shift", *DIAL_OF_SET) else 0,
         plan.macro_stride if job.set == "macro" else 0,
         asdict(job),
     ]
@@ -203,7 +203,7 @@ def _assemble(listed: list[Job], plan: StudySetPlan, scratch: Path, folder: Path
     rows = [row for _, part in taken for row in part]
     with _replacing(folder / "manifest.parquet") as file:
         _manifest(rows).to_parquet(file, index=False)
-    if folder.name in ("micro", "micro_shift"):
+    if folder.name.startswith("micro"):
         clips = [clip for part in done for clip in part.clips]
         order = np.argsort(clips, kind="stable")
         for name, dtype in TRUTHS.items():

@@ -18,6 +18,7 @@ from loupe.faces.motion import EMOTIONS, MICRO_CLASSES
 ROLES = ("pretrain", "train", "val", "test", "clip", "micro")
 # MEGC2019 composite: 250 negative, 109 positive, 83 surprise of 442.
 MICRO_SHARES = (0.56, 0.25, 0.19)
+DIAL_OF_SET = {"micro_calm": 0, "micro_wild": 2}  # sets of clips drawn again at another position of the nuisance dial
 FRAMES_PER_CLIP = 6  # frames kept of each unlabelled clip, all within a quarter of a second
 LARGEST = 10_000_000
 NOT_THE_SET = ("sheets.py",)  # pictures about the set
@@ -29,7 +30,8 @@ class StudySetPlan:
 
     With `second_cameras` 1, every labelled still is also taken by a second camera at the same instant (set `camera`). `shift_stills` of each
     test person have held-out lights, backgrounds, hair and AU prototypes (set `shift`), and so have `shift_clips` micro clips of the
-    micro subjects (set `micro_shift`).
+    micro subjects (set `micro_shift`). About `dial_clips` of the micro clips are drawn again with nuisances off (set `micro_calm`) and at
+    their strongest (`micro_wild`): the same draws, so the same expressions of the same people.
     """
 
     seed: int
@@ -50,6 +52,7 @@ class StudySetPlan:
     second_cameras: int = 0
     shift_stills: int = 0
     shift_clips: int = 0
+    dial_clips: int = 0
 
     def check(self) -> None:
         """Raise LoupeError naming the first count that makes no sense."""
@@ -81,6 +84,10 @@ class StudySetPlan:
             raise LoupeError(
                 "The key micro_subjects of the study set is 0, but micro clips are asked for; raise it or set micro_clips, none_clips and shift_clips to 0."
             )
+        if self.dial_clips > self.micro_clips:
+            raise LoupeError(
+                f"The key dial_clips of the study set is {self.dial_clips}, but only {self.micro_clips} micro clips can be drawn again; lower it."
+            )
         if self.macro_clips > 0 and self.train_subjects + self.val_subjects + self.test_subjects == 0:
             raise LoupeError(
                 "The key macro_clips of the study set asks for clips, but there are no train, val or test subjects to show; raise train_subjects."
@@ -94,7 +101,9 @@ class StudySetPlan:
         """Images of the set, macro frames counted at their longest."""
         labelled = self.train_subjects + self.val_subjects + self.test_subjects
         people = self.pretrain_subjects + labelled * (1 + self.second_cameras)
-        clips = self.clip_subjects * self.frames_per_clip_subject + 5 * (self.micro_clips + self.none_clips + self.shift_clips)
+        clips = self.clip_subjects * self.frames_per_clip_subject + 5 * (
+            self.micro_clips + self.none_clips + self.shift_clips + 2 * self.dial_clips
+        )
         clips += self.test_subjects * self.shift_stills
         return people * self.stills_per_subject + clips + self.macro_clips * (180 // max(1, self.macro_stride) + 1)
 
@@ -144,7 +153,19 @@ def jobs(plan: StudySetPlan) -> list[Job]:
     for n in range(plan.micro_subjects if shifted else 0):
         if items := tuple(shifted[n :: plan.micro_subjects]):
             listed.append(Job("micro_shift", "loso", "micro", n, items))
+    again = quotas([1] * plan.micro_subjects, plan.dial_clips) if plan.dial_clips else []
+    for name in DIAL_OF_SET if again else ():
+        for n, count in enumerate(again):
+            if items := _some_of(tuple(emotions[n :: plan.micro_subjects]), count):
+                listed.append(Job(name, "loso", "micro", n, items))
     return listed + _macro_jobs(plan)
+
+
+def _some_of(emotions: tuple[str, ...], count: int) -> tuple[str, ...]:
+    """A person's clips with all but `count` of them left out (""), so that those that stay keep their numbers; evenly over the list, that is over
+    classes, which stand in it one after another."""
+    chosen = set(np.linspace(0, len(emotions) - 1, count).round().astype(int)) if count else set()
+    return tuple(emotion if clip in chosen else "" for clip, emotion in enumerate(emotions)) if chosen else ()
 
 
 def _classes(count: int) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from loupe.faces.backdrop import Backdrop, draw_backdrop
 from loupe.faces.expression import STILL_CLASSES, draw_expression
 from loupe.faces.identity import Identity, make_identity
 from loupe.faces.motion import DIALS, EMOTIONS, MICRO_CLASSES, ClipScript, macro_script, micro_script
-from loupe.faces.plan import ROLES, Job, subject_name
+from loupe.faces.plan import DIAL_OF_SET, ROLES, Job, subject_name
 from loupe.faces.render import Renderer
 from loupe.faces.scene import (
     BACKGROUNDS,
@@ -240,9 +240,8 @@ def _row(who: Identity, seed, role, number, view: View, light: Light, background
 
 def render_job(studio: Studio, job: Job, seed: int, nuisance: int, macro_stride: int) -> Rendered:
     """All images of one person in one set."""
-    frames, fields = {"stills": _stills, "shift": _shift, "clips": _clips, "micro": _micro, "micro_shift": _micro_shift, "macro": _macro}[
-        job.set
-    ](studio, job, seed, nuisance, macro_stride)
+    drawing = {"stills": _stills, "shift": _shift, "clips": _clips, "micro": _micro, "micro_shift": _micro_shift, "macro": _macro}
+    frames, fields = drawing.get(job.set, _micro_dial)(studio, job, seed, nuisance, macro_stride)
     size = studio.renderer.size
     sides = _sides(studio, job, seed) if job.cameras == 2 else []
     for taken, name in ((frames, job.set), (sides, "camera")):
@@ -309,11 +308,17 @@ def _micro_shift(studio, job, seed, nuisance, macro_stride):
     return _annotated(studio, job, seed, nuisance, first=250, shifted=True)  # numbers apart from those of the person's other clips
 
 
+def _micro_dial(studio, job, seed, nuisance, macro_stride):
+    return _annotated(studio, job, seed, DIAL_OF_SET[job.set], first=0, shifted=False)
+
+
 def _annotated(studio, job, seed, nuisance, first, shifted):
-    """Micro clips with their annotated frames and true fields; clips are numbered from `first`."""
+    """Micro clips with their annotated frames and true fields; clips are numbered from `first`, those without a name are left out."""
     drawn, fields = [], []
     who = person(studio, seed, job.role, job.number, shifted)
     for clip, emotion in enumerate(job.items, start=first):
+        if not emotion:
+            continue
         scene = clip_scene(studio, seed, job.role, job.number, clip, "micro", emotion, nuisance, shifted)
         script, label = scene.script, CLASS_OF_EMOTION.get(emotion)
         for role, frame in stored_frames(script).items():
