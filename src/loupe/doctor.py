@@ -19,6 +19,7 @@ import yaml
 
 from loupe.config import Config, load
 from loupe.errors import LoupeError
+from loupe.machine import processor_name
 from loupe.reporting.provenance import stage_log
 
 TIMINGS = Path("docs/timings.csv")  # what the committed results took, and where
@@ -66,7 +67,7 @@ def save_timings(root: Path, note: str = "") -> Path:
     logged = [entry for home in homes for entry in stage_log(home) if home == root or entry.get("scale") == home.name]
     if not logged:
         raise LoupeError("No stage has been logged here (data/logs/stages.jsonl): run `make study` first.")
-    machine = f"{_cpu()}, {os.cpu_count()} cores"
+    machine = f"{processor_name()}, {os.cpu_count()} cores"
     rows = {
         (entry["scale"], entry["stage"]): {
             "minutes": f"{entry['seconds'] / 60:.1f}", "peak_mb": entry.get("peak_mb", ""), "device": entry.get("device", ""), "machine": machine, "note": note,
@@ -197,7 +198,7 @@ def _memory() -> Check:
 def _cores() -> Check:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     load_text = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    return Check("cores", GOOD if cores >= 2 else WARN, f"{cores} of {_cpu()}{load_text}")
+    return Check("cores", GOOD if cores >= 2 else WARN, f"{cores} of {processor_name()}{load_text}")
 
 
 def memory() -> tuple[float, float]:
@@ -258,14 +259,6 @@ def minutes_expected(root: Path, scale: str) -> str:
         note = f" ({rows[0]['note']})" if rows[0].get("note") else ""
         return f"{sum(float(row['minutes']) for row in rows):.0f} min on {rows[0]['machine']}{note}"
     return "not measured"
-
-
-def _cpu() -> str:
-    try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-    except OSError:
-        found = None
-    return found.group(1) if found else platform.processor() or platform.machine()
 
 
 def _command(words: list[str], root: Path) -> str:

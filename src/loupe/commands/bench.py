@@ -29,8 +29,9 @@ def bench(
 
     from loupe.benchmark.rows import ROWS, Setting
     from loupe.config import find_root, load
+    from loupe.machine import device_name
     from loupe.training.device import resolve_device
-    from loupe.training.record import _device_name, _versions
+    from loupe.training.record import versions
 
     chosen = [name.strip() for name in rows.split(",") if name.strip()]
     unknown = [name for name in chosen if name not in ROWS]
@@ -42,8 +43,8 @@ def bench(
     config = load([f"scale={scale}", *(overrides or [])], root)
     torch.set_num_threads(config.scale.threads)  # and no deterministic kernels: the peers' customary form does without, and all are treated alike
     setting = Setting(config, root, resolve_device(config.scale.device), config.scale.precision, rounds, big, seeds, compiled)
-    machine = {"device": _device_name(setting.device), "threads": config.scale.threads, "precision": setting.precision, "scale": scale,
-               "rounds": rounds, "versions": _versions() | peer_versions()}  # fmt: skip
+    machine = {"device": device_name(setting.device), "threads": config.scale.threads, "precision": setting.precision, "scale": scale,
+               "rounds": rounds, "versions": versions() | peer_versions()}  # fmt: skip
     print(f"{machine['device']}, {machine['threads']} threads, {machine['precision']}, {rounds} rounds" + ("" if rounds >= 5 else ": too few for a claim"))
     lines = []
     for name in chosen:

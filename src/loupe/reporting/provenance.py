@@ -19,6 +19,7 @@ import yaml
 import loupe
 from loupe.checkout import commit_of
 from loupe.errors import LoupeError
+from loupe.machine import processor_name
 
 PACKAGES = (
     "loupe",
@@ -53,7 +54,7 @@ def collect(root: Path) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "cpu": _cpu(),
+        "cpu": processor_name() or None,
         "cores": os.cpu_count(),
         "memory_gb": _memory_gb(),
         "gpu": _gpu(),
@@ -169,16 +170,6 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _cpu() -> str | None:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or None
 
 
 def _memory_gb() -> float | None:

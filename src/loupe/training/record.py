@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from loupe.checkout import commit_that_runs
 from loupe.config import Config
+from loupe.machine import device_name
 from loupe.training.energy import EnergyMeter
 from loupe.training.flops import matmul_rate, step_flops
 
@@ -101,10 +102,10 @@ class RunRecord:
             "batch": recipe.batch,
             "precision": recipe.precision,
             "processes": accelerator.num_processes,
-            "device": _device_name(device),
+            "device": device_name(device),
             "threads": torch.get_num_threads(),
             **_commit(_place.root),
-            "versions": _versions(),
+            "versions": versions(),
             "config": asdict(_place.config),
             "legs": legs,
         }
@@ -216,7 +217,8 @@ def _commit(root: Path) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1)
-def _versions() -> dict[str, str | None]:
+def versions() -> dict[str, str | None]:
+    """Of Python, the platform and the packages that train; None where one is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version(), "platform": platform.platform()}
     for name in _PACKAGES:
         try:
@@ -225,16 +227,6 @@ def _versions() -> dict[str, str | None]:
             found[name] = None
     found["cuda"] = torch.version.cuda
     return found
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type == "cpu" and Path("/proc/cpuinfo").exists():
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine() if device.type == "cpu" else device.type
 
 
 def _peak_memory_mb(device: torch.device) -> int:
