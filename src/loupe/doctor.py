@@ -223,7 +223,7 @@ def stored_gb(config: Config) -> float:
     faces, pixels = config.scale.faces, config.scale.image.size**2 * 3
     labelled = faces.train_subjects + faces.val_subjects + faces.test_subjects
     stills = (faces.pretrain_subjects + labelled * (1 + faces.second_cameras)) * faces.stills_per_subject + faces.test_subjects * faces.shift_stills
-    frames = faces.clip_subjects * faces.frames_per_clip_subject + 5 * (faces.micro_clips + faces.none_clips + faces.shift_clips + 2 * faces.dial_clips)
+    frames = faces.clip_subjects * faces.frames_per_clip_subject + 5 * (faces.micro_clips + faces.none_clips + faces.shift_clips + 2 * min(faces.dial_clips, faces.micro_clips))
     return (stills + frames) * pixels / _GB
 
 

@@ -97,6 +97,7 @@ class Toy:
             "src/loupe/errors.py",
             "src/loupe/reporting/__init__.py",
             "src/loupe/checkout.py",
+            "src/loupe/machine.py",
             "src/loupe/reporting/provenance.py",
             "scripts/study.py",
             "jupytext.toml",

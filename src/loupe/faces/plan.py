@@ -30,8 +30,8 @@ class StudySetPlan:
 
     With `second_cameras` 1, every labelled still is also taken by a second camera at the same instant (set `camera`). `shift_stills` of each
     test person have held-out lights, backgrounds, hair and AU prototypes (set `shift`), and so have `shift_clips` micro clips of the
-    micro subjects (set `micro_shift`). About `dial_clips` of the micro clips are drawn again with nuisances off (set `micro_calm`) and at
-    their strongest (`micro_wild`): the same draws, so the same expressions of the same people.
+    micro subjects (set `micro_shift`). Of the micro clips about `dial_clips` (all, where there are fewer) are drawn again with nuisances off
+    (set `micro_calm`) and at their strongest (`micro_wild`): the same draws, so the same expressions of the same people.
     """
 
     seed: int
@@ -84,10 +84,6 @@ class StudySetPlan:
             raise LoupeError(
                 "The key micro_subjects of the study set is 0, but micro clips are asked for; raise it or set micro_clips, none_clips and shift_clips to 0."
             )
-        if self.dial_clips > self.micro_clips:
-            raise LoupeError(
-                f"The key dial_clips of the study set is {self.dial_clips}, but only {self.micro_clips} micro clips can be drawn again; lower it."
-            )
         if self.macro_clips > 0 and self.train_subjects + self.val_subjects + self.test_subjects == 0:
             raise LoupeError(
                 "The key macro_clips of the study set asks for clips, but there are no train, val or test subjects to show; raise train_subjects."
@@ -102,7 +98,7 @@ class StudySetPlan:
         labelled = self.train_subjects + self.val_subjects + self.test_subjects
         people = self.pretrain_subjects + labelled * (1 + self.second_cameras)
         clips = self.clip_subjects * self.frames_per_clip_subject + 5 * (
-            self.micro_clips + self.none_clips + self.shift_clips + 2 * self.dial_clips
+            self.micro_clips + self.none_clips + self.shift_clips + 2 * min(self.dial_clips, self.micro_clips)
         )
         clips += self.test_subjects * self.shift_stills
         return people * self.stills_per_subject + clips + self.macro_clips * (180 // max(1, self.macro_stride) + 1)
@@ -153,7 +149,8 @@ def jobs(plan: StudySetPlan) -> list[Job]:
     for n in range(plan.micro_subjects if shifted else 0):
         if items := tuple(shifted[n :: plan.micro_subjects]):
             listed.append(Job("micro_shift", "loso", "micro", n, items))
-    again = quotas([1] * plan.micro_subjects, plan.dial_clips) if plan.dial_clips else []
+    dialled = min(plan.dial_clips, plan.micro_clips)
+    again = quotas([1] * plan.micro_subjects, dialled) if dialled else []
     for name in DIAL_OF_SET if again else ():
         for n, count in enumerate(again):
             if items := _some_of(tuple(emotions[n :: plan.micro_subjects]), count):
