@@ -33,7 +33,6 @@ from loupe.reporting.loso import loso_subjects
 
 MICRO_CLASSES = ("negative", "positive", "surprise")  # of MEGC2019
 
-
 FIGURES: dict[str, Callable[[Finished], Drawing]] = {}
 
 
