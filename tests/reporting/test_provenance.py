@@ -151,6 +151,17 @@ def test_commit_and_device_of_a_stage_are_those_that_its_run_left_in_the_logs(fi
     assert json.dumps(provenance.collect(root))
 
 
+def test_a_stage_set_to_the_cpu_is_on_the_cpu_and_an_old_record_without_a_device_stays_so(finished):
+    root = finished("mae-face", trained=True, noted=None)
+    finished("claims", trained=False, noted=None)
+    log = root / "data" / "logs" / "stages.jsonl"
+    trained, other = map(json.loads, log.read_text().splitlines())
+    del other["device"]
+    log.write_text(f"{json.dumps(trained | {'device': 'cpu'})}\n{json.dumps(other)}\n")
+    first, second = provenance.stage_log(root)
+    assert first["device"] == "cpu" and "device" not in second
+
+
 def test_a_run_without_a_note_does_not_take_that_of_the_run_before(finished):
     root = finished("claims", trained=False, noted="a" * 40)
     log = root / "data" / "logs" / "stages.jsonl"

@@ -79,8 +79,8 @@ def write(root: Path) -> Path:
 def stage_log(root: Path) -> list[dict[str, Any]]:
     """The last run of each stage from `data/logs`, in the order in which they ended; a torn last line is left out.
 
-    Keys: stage, scale, seconds, peak_mb (MB, of the notebook's own process without its workers), finished, device (the one on which the stage
-    trained by its run records; else the setting) and, where the runner noted them after this run, commit, dirty, made (see `note`).
+    Keys: stage, scale, seconds, peak_mb (MB, of the notebook's own process without its workers), finished, device (`cpu` where that is the
+    setting; else the one on which the stage trained by its run records; else the setting) and, where the runner noted them after this run, commit, dirty, made (see `note`).
 
     Raises LoupeError where a line in the middle is damaged.
     """
@@ -90,9 +90,10 @@ def stage_log(root: Path) -> list[dict[str, Any]]:
         last.pop(entry["stage"], None)
         last[entry["stage"]] = entry
     for stage, entry in last.items():
-        if entry.get("device") != "cpu":  # the machine's own row names its processor
-            trained = _trained_on(root, stage)
-            entry["device"] = trained or ("no training recorded" if entry.get("device") == "auto" else entry.get("device"))
+        if entry.get("device") != "cpu" and (device := _trained_on(root, stage)):  # which processor, the machine's own row says
+            entry["device"] = device
+        elif entry.get("device") == "auto":
+            entry["device"] = "no training recorded"
         note = notes.get(stage)
         # A run whose runner was killed before its note must not get that of the run before.
         if note and "finished" in entry and note["noted"] >= datetime.fromisoformat(entry["finished"]):

@@ -36,7 +36,6 @@ from loupe.reporting.timeline import clip_timeline
 
 MICRO_CLASSES = ("negative", "positive", "surprise")  # of MEGC2019
 
-
 FIGURES: dict[str, Callable[[Finished], Drawing]] = {}
 
 
