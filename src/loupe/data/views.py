@@ -56,7 +56,7 @@ def detected_landmarks(folder: Path) -> np.ndarray | None:
         return None
     try:
         return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # damage in the header raises TokenError, SystemError and others
         raise LoupeError(f"{path} cannot be read ({error}): detect the landmarks again, or delete it for the canonical face layout.") from error
 
 

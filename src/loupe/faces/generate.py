@@ -8,7 +8,6 @@ import json
 import multiprocessing as mp
 import os
 import threading
-import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
@@ -106,7 +105,9 @@ def _read(path: Path) -> Rendered | None:
             return Rendered(stored["images"], rows, clips, {name: stored[name] for name in TRUTHS}, stored["side_images"], side_rows)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except OSError:
+        raise
+    except Exception:  # a damaged file: zip, numpy's header reader and JSON raise errors of many kinds
         path.unlink()
         return None
 
