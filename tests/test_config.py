@@ -53,6 +53,13 @@ def test_bad_settings_are_refused_by_name(override, message):
     assert "\n" not in str(error.value)
 
 
+def test_cross_validation_compares_two_arms_of_the_experiment():
+    override = "experiments.dual_view.cross_validation.arms=[concat, other]"
+    with pytest.raises(LoupeError, match=r"cross_validation\.arms is \['concat', 'other'\], but must name two arms"):
+        load(["scale=smoke", override], ROOT)
+    assert load([override], ROOT).experiments.dual_view.cross_validation.arms == []  # nothing to compare where the scale has no `more`
+
+
 def test_a_scale_with_more_runs_what_the_experiments_list_under_more_and_laptop_does_not():
     laptop, gpu = (load([f"scale={name}"], ROOT).experiments for name in ("laptop", "gpu"))
     names = {scale: [arm.name for arm in found.dual_view.arms] for scale, found in (("laptop", laptop), ("gpu", gpu))}

@@ -105,8 +105,9 @@ def _part_of_the_study(config: Config) -> Experiments:
                 frames=replace(low.frames, arms=low.frames.arms + low.more.frame_arms),
             ),
         )
+    crossed = found.dual_view.cross_validation
     return Experiments(
-        dual_view=replace(found.dual_view, more=[]),
+        dual_view=replace(found.dual_view, more=[], cross_validation=crossed if config.scale.more else replace(crossed, arms=[])),
         micro_expressions=replace(found.micro_expressions, more=[]),
         ablations=replace(found.ablations, more=[], skew=found.ablations.skew if config.scale.more else []),
         low_label=replace(found.low_label, more=MoreLowLabel([], [], [], [])),
@@ -188,6 +189,9 @@ def _check_values(config: Config) -> None:
         for key, allowed in _ARM_CHOICES.items():
             if getattr(arm, key) not in allowed:
                 raise LoupeError(f"conf key {key} of arm {arm.name} is {getattr(arm, key)!r}, but must be one of {', '.join(allowed)}.")
+    crossed, names = found.dual_view.cross_validation.arms, {arm.name for arm in found.dual_view.arms}
+    if config.scale.more and not (len(crossed) == 2 and set(crossed) <= names):
+        raise LoupeError(f"conf key experiments.dual_view.cross_validation.arms is {crossed}, but must name two arms of the experiment.")
     image = config.scale.image
     if image.size % image.patch:
         raise LoupeError(f"conf key scale.image.size ({image.size}) must be a multiple of scale.image.patch ({image.patch}).")

@@ -256,12 +256,19 @@ class ActionUnits:
 
 
 @dataclass(frozen=True)
+class CrossValidation:
+    folds: int
+    arms: list[str]  # two names: is the first better than the second? Empty where the scale has no `more`
+
+
+@dataclass(frozen=True)
 class DualViewExperiment:
     fraction: float
     arms: list[Arm]
     further_conditions: list[str]  # names of arms
     training_people: list[str]  # names of arms that are also scored on the very rows they were trained on
     action_units: ActionUnits
+    cross_validation: CrossValidation
     more: list[Arm]
 
 
