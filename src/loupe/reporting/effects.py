@@ -43,7 +43,7 @@ def effect_plot(claims: pd.DataFrame, name: str = "sentence", xlabel: str = "eff
     handles = [Line2D([], [], color=VERDICTS[v][0], marker=VERDICTS[v][1], linewidth=1.6, label=v) for v in used]
     if "sesoi" in claims and claims["sesoi"].notna().any():
         handles.append(Line2D([], [], color=BLACK, linewidth=1, linestyle=(0, (2, 1)), label="smallest effect of interest"))
-    figure.legend(handles=handles, loc="outside upper left", ncols=3, columnspacing=1.2, handletextpad=0.5)
+    figure.legend(handles=handles, loc="outside upper left", ncols=4, columnspacing=1.2, handletextpad=0.5)
     caption = caption or (
         "Effect of each claim with its 95 % interval over people. Supported: the interval lies above 0, the corrected p is below .05 and the "
         "effect reaches the smallest effect of interest. Not supported: the interval ends below that. Else inconclusive."

@@ -35,7 +35,7 @@ def other_looks(labelled: Store, camera: Store, shift: Store, columns: int = 8, 
     return face_rows(rows, names=list(chosen["subject"]), caption=caption, alt=f"{len(chosen)} faces in rows: {', '.join(rows)}.")
 
 
-def clip_strip(macro: Store, columns: int = 10, caption: str = "") -> Drawing | None:
+def clip_strip(macro: Store, columns: int = 8, caption: str = "") -> Drawing | None:
     """Frames of the clip that shows most classes, in the order of time, with the class of each; None where there are no clips."""
     if not len(macro.manifest):
         return None
