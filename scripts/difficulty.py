@@ -56,13 +56,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if not options.skip_stills:
             plan = {"train_subjects": 50, "test_subjects": 40, "stills_per_subject": 32}
-            rows = [{"seed": seed, **stills(rendered(plan, seed, 1, "stills", options, Path(folder)), options)} for seed in options.seeds]
+            rows = []
+            for seed in options.seeds:
+                rows.append({"seed": seed, **stills(rendered(plan, seed, 1, "stills", options, Path(folder)), options)})
+                print(rows[-1], file=sys.stderr, flush=True)  # minutes a seed: what is measured is said at once
             report("Stills: 1,600 of 50 people to train, 1,280 of 40 others to test, accuracy", rows)
         rows = []
         for nuisance in [] if options.skip_clips else options.nuisance:
             for seed in options.seeds:
                 plan = {"micro_subjects": 20, "micro_clips": 240}
                 rows.append({"nuisance": nuisance, "seed": seed, **micro(rendered(plan, seed, nuisance, "micro", options, Path(folder)))})
+                print(rows[-1], file=sys.stderr, flush=True)
         if rows:
             report("Micro-expressions: 240 clips of 20 people, onset and apex, leave one subject out, UF1", rows)
 
