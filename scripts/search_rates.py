@@ -44,6 +44,8 @@ def main() -> None:
     train, val = (split.rows(store.manifest, name) for name in ("train", "val"))
     rows = train[label_subset(store.labels[train], store.subjects[train], options.fraction, np.random.default_rng(config.data.seed))]
     arms = [arm for arm in config.experiments.low_label.arms if options.arms is None or arm.name in options.arms]
+    if not arms:
+        parser.error(f"--arms {' '.join(options.arms)}: choose among {', '.join(arm.name for arm in config.experiments.low_label.arms)}")
     tables = []
     with tempfile.TemporaryDirectory() as folder:
         for rate, times in product(options.rates, options.scratch_times or [config.scale.finetune.scratch_times]):

@@ -42,7 +42,7 @@ def test_every_figure_of_the_notebooks_can_be_redrawn():
         for name in re.findall(r'save\(\w+, session\.figures, f?"([^"]+)"\)', script.read_text(encoding="utf-8")):
             pattern = re.escape(f"{stage}/{name}").replace(r"\{task\}", r"[\w-]+").replace(r"\{paper\}", r"[\w-]+")
             drawn = [figure for figure in FIGURES if re.fullmatch(pattern, figure)]
-            assert drawn, f"{stage}/{name} has no function in loupe.reporting.redraw"
+            assert drawn, f"{stage}/{name} has no function in loupe.reporting.drawn_again"
             saved |= set(drawn)
     assert saved == set(FIGURES)
 
