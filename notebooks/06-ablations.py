@@ -89,9 +89,7 @@ split = Split.from_manifest(store.manifest)
 train = split.rows(store.manifest, "train")
 rows = train[label_subset(store.labels[train], store.subjects[train], experiment.fraction, np.random.default_rng(cfg.data.seed))]
 scored = np.concatenate([split.rows(store.manifest, "val"), vault.open(split, store.manifest, "ablations of the dual view")])
-jobs = cell_jobs(bench, cfg, experiment.arms, experiment.fraction, rows, scored, session.prepared("labelled"), session.output_of("mae-face") / "encoder.safetensors")
-run_jobs(jobs, "ablations, stills", **options)
-stills = bench.cells()
+still_jobs = cell_jobs(bench, cfg, experiment.arms, experiment.fraction, rows, scored, session.prepared("labelled"), session.output_of("mae-face") / "encoder.safetensors")
 
 # %% [markdown]
 # ## Clips: DMA, PoI, pre-training
@@ -105,10 +103,10 @@ folds = loso_folds(pairs.subjects, pretrain=set(read_store(clips).subjects))
 vault.open(folds[0], micro.manifest, f"ablations of Micron-BERT, leave one subject out, all {len(folds)} folds")
 seed = cfg.scale.seeds[0]
 weights = {arm.name: bench.folder / "weights" / f"{arm.name}.safetensors" for arm in experiment.micro if arm.pretrained}
-run_jobs(
-    [Job(weights[arm.name], pretrain_variant, (weights[arm.name], cfg, clips, seed, bench.checkpoint(arm.name), arm)) for arm in experiment.micro if arm.pretrained],
-    "ablations, Micron-BERT pre-training", **options,
-)  # fmt: skip
+size = cfg.scale.micron.epochs * len(read_store(clips).manifest) * 3  # pictures that a pre-training sees: two frames and a crop a time
+variants = [Job(weights[arm.name], pretrain_variant, (weights[arm.name], cfg, clips, seed, bench.checkpoint(arm.name), arm), size) for arm in experiment.micro if arm.pretrained]
+run_jobs([*still_jobs, *variants], "ablations", **options)
+stills = bench.cells()
 
 # %%
 def frozen_features(seen, file=None, **part):

@@ -55,6 +55,24 @@ def test_an_interrupted_run_continues_to_the_same_bytes(prepared, small_plan, ca
     assert len(drawn) == len(jobs(small_plan)) + 1  # the three finished ones were kept, but for the broken one
 
 
+def test_a_kept_person_with_any_damaged_byte_is_drawn_again(prepared, tmp_path):
+    whole = sorted((prepared[0] / "scratch").rglob("*.npz"))[0].read_bytes()
+    kept, rng = tmp_path / "person.npz", np.random.default_rng(0)
+    kept.write_bytes(whole)
+    intact = generate._read(kept)
+    for place in [*rng.integers(0, 400, 75), *rng.integers(0, len(whole), 75)]:  # the first 400 bytes hold numpy's header of the pictures
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << rng.integers(8)
+        kept.write_bytes(damaged)
+        read = generate._read(kept)
+        if read is None:
+            assert not kept.exists()
+        else:  # a byte that says nothing of the content: a date, a comment, padding
+            np.testing.assert_array_equal(read.images, intact.images)
+            assert read.rows == intact.rows and read.clips == intact.clips and read.side_rows == intact.side_rows
+            assert all(np.array_equal(read.truths[name], intact.truths[name]) for name in intact.truths)
+
+
 def test_manifest_describes_every_image(prepared):
     folder, counts = prepared
     assert counts == {"stills": 32, "camera": 24, "shift": 8, "clips": 8, "micro": 25, "micro_shift": 10, "micro_calm": 10, "micro_wild": 10, "macro": counts["macro"]} and counts["macro"] >= 3

@@ -36,6 +36,17 @@ def test_jobs_run_once(tmp_path, workers):
     assert (int(pd.read_parquet(jobs[0].path)["pid"][0]) == os.getpid()) == (workers == 1)
 
 
+def write_count(path):
+    path.write_text(str(len(list(path.parent.glob("*.count")))))
+
+
+def test_the_largest_job_starts_first_and_equals_keep_their_order(tmp_path):
+    sizes = {"b": 1, "a": 3, "d": 2, "c": 2}
+    run_jobs([Job(path := tmp_path / f"{name}.count", write_count, (path,), size) for name, size in sizes.items()], "in order", workers=1)
+    order = {path.stem: int(path.read_text()) for path in tmp_path.glob("*.count")}
+    assert sorted(order, key=order.get) == ["a", "d", "c", "b"]
+
+
 def write_threads(path):
     write_parquet(pd.DataFrame({"threads": [torch.get_num_threads()]}), path)
 

@@ -15,7 +15,7 @@ from loupe.data.store import Store, write_store
 from loupe.errors import LoupeError
 from loupe.models.baselines.linear import make_linear_svm
 from loupe.training.build import build_micron_bert
-from loupe.training.loso import loso_heads, loso_probabilities
+from loupe.training.loso import loso_heads, loso_heads_on_the_way, loso_probabilities
 from loupe.training.micro import frame_pairs, pretrain, swap_signal
 from loupe.training.skew import pretrain_skewed
 
@@ -83,6 +83,15 @@ def test_batched_heads_equal_sequential_folds():
         for person in np.unique(subjects):
             expected = one_fold(features, labels, subjects, person, seed, **settings)
             np.testing.assert_allclose(batched[i, subjects == person], expected, atol=1e-5)
+
+
+def test_heads_on_the_way_are_those_that_stop_there():
+    features, labels, subjects = problem()
+    settings = dict(seeds=[0, 4], lr=0.05, weight_decays=[0.1])
+    found = loso_heads_on_the_way(features, labels, subjects, 3, marks=[1, 7, 25], **settings)
+    assert found.shape == (3, 2, len(labels), 3)
+    for steps, probabilities in zip([1, 7, 25], found, strict=True):
+        np.testing.assert_array_equal(probabilities, loso_heads(features, labels, subjects, 3, steps=steps, **settings))
 
 
 def test_each_fold_chooses_its_decay_on_inner_people_as_a_sequential_search_would():

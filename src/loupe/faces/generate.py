@@ -8,6 +8,7 @@ import json
 import multiprocessing as mp
 import os
 import threading
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
@@ -98,8 +99,12 @@ def _path(scratch: Path, job: Job, plan: StudySetPlan) -> Path:
 
 
 def _read(path: Path) -> Rendered | None:
-    """A finished job, or None if it is absent or not whole."""
+    """A finished job, or None if it is absent or not whole. Every byte is checked first: numpy stops reading an array where its header says, and a
+    damaged header may say so before the archive's checksum."""
     try:
+        with zipfile.ZipFile(path) as archive:
+            if (damaged := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(damaged)
         with np.load(path, allow_pickle=False) as stored:
             rows, clips, side_rows = (json.loads(str(stored[name])) for name in ("rows", "clips", "side_rows"))
             return Rendered(stored["images"], rows, clips, {name: stored[name] for name in TRUTHS}, stored["side_images"], side_rows)

@@ -14,7 +14,7 @@ import pandas as pd
 from loupe.config import Config
 from loupe.data.clips import OnsetApex
 from loupe.training.device import resolve_device
-from loupe.training.loso import loso_heads
+from loupe.training.loso import loso_heads, loso_heads_on_the_way
 from loupe.training.stills import prediction_table
 
 
@@ -53,16 +53,21 @@ def loso_table(task: ClipTask, arm: str, seeds: Sequence[int], probabilities: Se
 
 def head_predictions(task: ClipTask, arm: str, features: np.ndarray, config: Config) -> pd.DataFrame:
     """Predictions of linear heads on frozen features (N, D) of all clips, for each of the scale's seeds; see `loso_heads`."""
-    head, seeds = config.scale.micro_head, config.scale.seeds
-    each = loso_heads(
-        features[task.chosen],
-        task.labels,
-        task.subjects,
-        task.classes,
-        seeds=seeds,
-        steps=head.steps,
-        lr=head.lr,
-        weight_decays=config.experiments.micro_expressions.weight_decays,
-        device=resolve_device(config.scale.device),
-    )
-    return loso_table(task, arm, seeds, each)
+    each = loso_heads(*_clips(task, features), steps=config.scale.micro_head.steps, **_settings(config))
+    return loso_table(task, arm, config.scale.seeds, each)
+
+
+def predicted_on_the_way(task: ClipTask, features: np.ndarray, config: Config, every: int) -> np.ndarray:
+    """Classes (P, S, n) that the heads of `head_predictions` say after each step that is a multiple of `every`, and after the last."""
+    steps = config.scale.micro_head.steps
+    marks = sorted({*range(every, steps + 1, every), steps})
+    return loso_heads_on_the_way(*_clips(task, features), marks=marks, **_settings(config)).argmax(-1)
+
+
+def _clips(task: ClipTask, features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    return features[task.chosen], task.labels, task.subjects, task.classes
+
+
+def _settings(config: Config) -> dict:
+    decays = config.experiments.micro_expressions.weight_decays
+    return dict(seeds=config.scale.seeds, lr=config.scale.micro_head.lr, weight_decays=decays, device=resolve_device(config.scale.device))

@@ -24,18 +24,22 @@ from loupe.training.record import Place, record_in, recording_place
 
 @dataclass(frozen=True)
 class Job:
-    """`run(*args)` writes `path` atomically; where `path` exists, the job is done. `run` must be a function of a module."""
+    """`run(*args)` writes `path` atomically; where `path` exists, the job is done. `run` must be a function of a module. size: about how long it
+    takes, in any unit that all jobs of one call share."""
 
     path: Path
     run: Callable[..., None]
     args: tuple[Any, ...]
+    size: float = 0.0
 
 
 def run_jobs(jobs: Sequence[Job], label: str, *, workers: int) -> None:
     """Run what is not done yet, in `workers` processes of one thread each (one worker: in this one); an error of a job stops the rest and is
     raised here. What the jobs write does not depend on `workers`.
+
+    The largest start first, jobs of one size in the order given: a long job that starts last leaves the other processes idle.
     """
-    open_jobs = [job for job in jobs if not job.path.exists()]
+    open_jobs = sorted((job for job in jobs if not job.path.exists()), key=lambda job: -job.size)
     if workers == 1:
         with one_thread():  # as in a worker
             for job in track(open_jobs, label):

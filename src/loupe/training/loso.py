@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -65,19 +65,40 @@ def loso_heads(
     weight_decays: Sequence[float],
     device: torch.device | str = "cpu",
 ) -> np.ndarray:
-    """Leave-one-subject-out linear heads, every fold at once: probabilities (seeds, N, C) for each clip's own held-out fold.
+    """Leave-one-subject-out linear heads, every fold at once: probabilities (S, N, C) for each clip's own held-out fold, after the last step.
 
     Each fold chooses its weight decay by macro-F1 on inner validation subjects among its training people, as `loso_probabilities` chooses
     its setting (of equals the strongest), then trains on all of them. The choice is made once, with the first seed: a head's loss is convex, so a seed
     hardly moves where it ends. Equal to training the folds one after another.
     """
+    settings = dict(seeds=seeds, lr=lr, weight_decays=weight_decays, device=device)
+    return loso_heads_on_the_way(features, labels, subjects, classes, marks=[steps], **settings)[0]
+
+
+def loso_heads_on_the_way(
+    features: np.ndarray,
+    labels: np.ndarray,
+    subjects: np.ndarray,
+    classes: int,
+    *,
+    seeds: Sequence[int],
+    marks: Sequence[int],
+    lr: float,
+    weight_decays: Sequence[float],
+    device: torch.device | str = "cpu",
+) -> np.ndarray:
+    """What `loso_heads` of as many steps as the last of `marks` say after each of the steps `marks` (P, ascending): (P, S, N, C).
+
+    Only to show what choosing among them on the held-out people fakes: whoever scores a method takes `loso_heads`.
+    """
     people, fold_of = np.unique(subjects, return_inverse=True)
     device = "cpu" if torch.device(device).type == "mps" else device  # which has no float64
     x, y = torch.tensor(features, dtype=torch.float64, device=device), torch.tensor(labels, dtype=torch.int64, device=device)
     folds = fold_of[None, :] != np.arange(len(people))[:, None]  # (F, N) True: trains in this fold
-    decay = _choose_decay(x, y, folds, subjects, classes, seeds[0], steps, lr, sorted(weight_decays))
-    probabilities = train_heads(x, y, torch.from_numpy(folds), decay, classes, seeds=seeds, steps=steps, lr=lr)
-    return probabilities[:, torch.from_numpy(fold_of), torch.arange(len(y))].float().cpu().numpy()
+    decay = _choose_decay(x, y, folds, subjects, classes, seeds[0], marks[-1], lr, sorted(weight_decays))
+    found = heads_on_the_way(x, y, torch.from_numpy(folds), decay, classes, seeds=seeds, marks=marks, lr=lr)
+    own = torch.from_numpy(fold_of), torch.arange(len(y))
+    return np.stack([probabilities[:, *own].float().cpu().numpy() for probabilities in found])
 
 
 def _choose_decay(
@@ -111,10 +132,18 @@ def _choose_decay(
 def train_heads(
     x: Tensor, y: Tensor, trains: Tensor, decay: Tensor, classes: int, *, seeds: Sequence[int], steps: int, lr: float
 ) -> Tensor:
-    """Linear heads of S seeds and M folds as one batched problem: probabilities (S, M, N, C) of all clips, on the device of x.
+    """Linear heads of S seeds and M folds as one batched problem: probabilities (S, M, N, C) of all clips after `steps` steps, on the device of x."""
+    *_, last = heads_on_the_way(x, y, trains, decay, classes, seeds=seeds, marks=[steps], lr=lr)
+    return last
+
+
+def heads_on_the_way(
+    x: Tensor, y: Tensor, trains: Tensor, decay: Tensor, classes: int, *, seeds: Sequence[int], marks: Sequence[int], lr: float
+) -> Iterator[Tensor]:
+    """As `train_heads`, yielding the probabilities (S, M, N, C) after each of the steps `marks` (1 and up, ascending).
 
     x (N, D) float64, y (N) int64; trains (M, N) bool: the clips a head learns from; decay (M): its AdamW weight decay. Each head standardises
-    with the mean and deviation of its own clips, weighs classes by inverse frequency and takes `steps` full-batch AdamW steps; a clip outside
+    with the mean and deviation of its own clips, weighs classes by inverse frequency and takes full-batch AdamW steps; a clip outside
     `trains` has weight 0 in its loss. Standardising is folded into the weights, ((x - mean) / deviation) W = x (W / deviation) - (mean /
     deviation) W, so that all heads share one product with the clips as they are.
     """
@@ -136,12 +165,14 @@ def train_heads(
     def logits() -> Tensor:
         return (x @ (scale * matrix).flatten(1)).view(len(x), *bias.shape) + (bias - (offset * matrix).sum(0))  # (N, C, S, M)
 
-    for _ in range(steps):
+    for step in range(1, marks[-1] + 1):
         loss = -(target * logits().log_softmax(1)).sum()
         optimizer.zero_grad()
         loss.backward()
         with torch.no_grad():
             matrix.mul_(shrink)
         optimizer.step()
-    with torch.no_grad():
-        return logits().softmax(1).permute(2, 3, 0, 1)
+        if step in marks:
+            with torch.no_grad():
+                said = logits().softmax(1).permute(2, 3, 0, 1)
+            yield said

@@ -71,7 +71,7 @@ def reconstruction_error(model: MaskedAutoencoder, images: np.ndarray, seed: int
 
 
 @torch.inference_mode()
-def pooled_features(encoder: Encoder, images: np.ndarray, batch: int = 256) -> np.ndarray:
+def pooled_features(encoder: Encoder, images: np.ndarray, batch: int = 64) -> np.ndarray:
     """Mean of the patch tokens after the final norm, (N, D) float32, for uint8 images (N, H, W, 3)."""
     device = next(encoder.parameters()).device
     encoder.eval()

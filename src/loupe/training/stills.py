@@ -31,6 +31,9 @@ from loupe.training.schedules import warmup_cosine
 from loupe.training.targets import present_units, probabilities, question_of
 from loupe.training.transfer import LabelledSet, carry_over
 
+# On CPU a batch of 256 took 1.6 times as long a face as one of 64: its activations are given back to the system and faulted in again each time.
+PREDICTED_AT_ONCE = 64
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -103,6 +106,14 @@ def sees_one_picture(arm: Arm, config: Config) -> bool:
     return not (arm.two_views and view_name(arm, config) in FROM_OTHER_PICTURES)
 
 
+def batch_and_steps(config: Config, arm: Arm, n: int) -> tuple[int, int]:
+    """Faces a step and number of steps for `n` labelled faces; fixed beforehand by the label budget, nothing is selected."""
+    schedule = config.scale.finetune
+    batch = min(schedule.batch, n)
+    steps = int(np.clip(schedule.epochs * n // batch, schedule.min_steps, schedule.max_steps))
+    return batch, steps * (1 if arm.pretrained else schedule.scratch_times)
+
+
 def finetune(
     config: Config,
     arm: Arm,
@@ -113,7 +124,7 @@ def finetune(
     checkpoints: Path,
     trained: DualViewClassifier | None = None,
 ) -> tuple[DualViewClassifier | SmallVGG, list[dict[str, float]]]:
-    """Train one classifier on the training rows `rows`. The number of steps is fixed beforehand by the label budget; nothing is selected.
+    """Train one classifier on the training rows `rows`, for as many steps as `batch_and_steps` says.
 
     trained: the same arm, fine-tuned on another labelled set: its weights are the start, but for a head drawn afresh.
     """
@@ -141,8 +152,7 @@ def finetune(
     def loss_of(module, truth, *views):
         return {"loss": question.loss(module(*views), truth, settings.label_smoothing)}
 
-    batch = min(schedule.batch, len(rows))
-    steps = int(np.clip(schedule.epochs * len(rows) // batch, schedule.min_steps, schedule.max_steps)) * (1 if arm.pretrained else schedule.scratch_times)
+    batch, steps = batch_and_steps(config, arm, len(rows))
     lr = warmup_cosine(steps, max(1, round(settings.warmup_share * steps)), schedule.lr_mae if arm.pretrained else schedule.lr_scratch)
     recipe = Recipe.of(config, settings, schedule, lr=lr, batch=batch, seed=seed, layer_decay=settings.layer_decay if arm.pretrained else 1.0)
     history = fit(model, inputs_of, loss_of, len(rows), recipe, checkpoints, f"{arm.name}, {len(rows)} labels, seed {seed}")
@@ -154,8 +164,8 @@ def predict(model: DualViewClassifier | SmallVGG, config: Config, arm: Arm, data
     """Probabilities of the classes, or of the units of an arm that detects them: (len(rows), C) float32."""
     device = next(model.parameters()).device
     parts = []
-    for start in range(0, len(rows), 256):
-        chosen = rows[start : start + 256]
+    for start in range(0, len(rows), PREDICTED_AT_ONCE):
+        chosen = rows[start : start + PREDICTED_AT_ONCE]
         views = [data.store.images[chosen]]
         if arm.two_views:
             views.append(data.views[view_name(arm, config)][chosen])
@@ -226,13 +236,14 @@ def cell_jobs(
     jobs = []
     made = bench.folder / "views" if task == "stills" else bench.folder / "views" / task
     for arm in arms:  # arm by arm: a process keeps the views of one
+        size = np.prod(batch_and_steps(config, arm, len(rows))) * (1 + arm.two_views)
         for seed in config.scale.seeds:
             name = f"{arm.name}-{fraction}-{seed}"
             path = bench.cell_path(name)
             checkpoints = bench.checkpoint(name)
             weights = path.with_suffix(".safetensors") if keep_weights and seed == config.scale.seeds[0] else None
             given = (path, config, arm, fraction, seed, labelled, rows, scored, encoder_weights, checkpoints, made, tuple(conditions))
-            jobs.append(Job(path, run_cell, (*given, task, transfer, training_people, weights)))
+            jobs.append(Job(path, run_cell, (*given, task, transfer, training_people, weights), size))
     return jobs
 
 
