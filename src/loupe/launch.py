@@ -21,11 +21,11 @@ _LINKED = ("conf", "notebooks", "src", "dvc.yaml", "dvc.lock", "pyproject.toml")
 
 
 def launch(stage: str, overrides: list[str]) -> None:
-    """Run `stage` in this process of a launched group (RANK, WORLD_SIZE; alone without them). Raises LoupeError for other stages and for FSDP."""
+    """Run `stage` in this process of a launched group (RANK, WORLD_SIZE; alone without them). Raises LoupeError for other stages."""
     if stage not in STAGES:
         raise LoupeError(f"Stage {stage} is not one long training: launch {' or '.join(STAGES)}, and run the others with `dvc repro {stage}`.")
-    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
-        raise LoupeError("FSDP is not supported: launch with --multi_gpu in place of --use_fsdp (docs/several-gpus.md says why).")
+    if os.environ.pop("ACCELERATE_USE_FSDP", "false").lower() == "true":  # the loop shards by itself: accelerate's plug-in would not on a CPU
+        os.environ["LOUPE_SHARD"] = "1"
     root, rank = find_root(), int(os.environ.get("RANK", "0"))
     os.environ["LOUPE_BATCH"] = "1"
     os.environ.setdefault("MPLBACKEND", "Agg")

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import sys
@@ -22,12 +24,13 @@ from loupe.models.dual_view import DualViewClassifier
 from loupe.models.vit import Encoder
 from loupe.training import mae_face, micro
 from loupe.training.device import prepare_torch
-from loupe.training.loop import Recipe, fit
+from loupe.training.loop import Recipe, Validation, fit
 from loupe.training.schedules import warmup_cosine
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = torch.randn(24, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 LABELS = torch.arange(24) % 3
+HELD: list[float] = []
 SMALL = ["scale=smoke", "scale.image.size=16", "scale.encoder.width=16", "scale.mae.batch=16", "scale.mae.epochs=3", "scale.micron.batch=8"]
 
 
@@ -54,10 +57,36 @@ def loss_of(module, truth, *views):
     return {"loss": functional.cross_entropy(module(*views), truth)}
 
 
-def classify(folder: Path, steps: int = 12) -> tuple[list[dict[str, float]], DualViewClassifier]:
+def held(module) -> float:
+    """Which part of its parameters this process holds between steps."""
+    own = sum((tensor.to_local() if hasattr(tensor, "to_local") else tensor).numel() for tensor in module.parameters())
+    return own / sum(tensor.numel() for tensor in module.parameters())
+
+
+def classify(folder: Path, steps: int = 12, inputs=inputs_of) -> tuple[list[dict[str, float]], DualViewClassifier]:
     model = classifier()
-    history = fit(model, inputs_of, loss_of, len(IMAGES), recipe(steps), folder, "classifier")
+    look, score = lambda module, step, outputs: HELD.append(held(module)), Validation(agreement, 4)
+    history = fit(model, inputs, loss_of, len(IMAGES), recipe(steps), folder, "classifier", after_step=look, validation=score)
     return history, model.eval()
+
+
+def agreement(model) -> float:
+    """Validation that asks the model alone: equal weights give equal scores."""
+    with torch.inference_mode():
+        return float(model(IMAGES, IMAGES).softmax(1)[range(24), LABELS].mean())
+
+
+def stopped(folder: Path, step: int) -> None:
+    """`classify` that dies in step `step`; a checkpoint of every step before it is there."""
+    calls = itertools.count()
+
+    def dies(rows, generator):
+        if next(calls) == step:
+            raise InterruptedError
+        return inputs_of(rows, generator)
+
+    with contextlib.suppress(InterruptedError):
+        classify(folder, inputs=dies)
 
 
 def results(folder: Path) -> dict:
@@ -69,13 +98,16 @@ def results(folder: Path) -> dict:
     _, mae = mae_face.pretrain(load(SMALL, ROOT), faces, 0, folder / "mae")
     _, dino = micro.pretrain(load([*SMALL, "micron_bert.agreement=dino"], ROOT), clips, 0, folder / "dino")
     history, model = classify(folder / "classifier")
+    stopped(folder / "stopped", 5)
     with torch.inference_mode():
         said = model(IMAGES, IMAGES).argmax(1).tolist()
-    return {"mae": mae, "dino": dino, "classifier": history, "said": said}
+    return {"mae": mae, "dino": dino, "classifier": history, "said": said, "held": max(HELD)}
 
 
 if __name__ == "__main__":
     prepare_torch(1)
     found = results(Path(sys.argv[1]))
+    if len(sys.argv) > 2:  # the folder of a run that somebody else stopped
+        found["continued"], _ = classify(Path(sys.argv[2]))
     if os.environ["RANK"] == "0":
         Path(sys.argv[1], "results.json").write_text(json.dumps(found))

@@ -47,7 +47,14 @@ def test_a_stage_of_many_small_trainings_is_refused(tmp_path):
         launch("low-label", [])
 
 
-def test_fsdp_is_refused(monkeypatch):
+def test_fsdp_is_asked_for_as_accelerate_does_and_done_by_the_loop(tmp_path, monkeypatch):
+    project(tmp_path)
+    (tmp_path / "notebooks/02-mae-face.py").write_text(
+        "# %%\nimport os\nfrom pathlib import Path\nPath('seen').write_text(f\"{os.environ.get('ACCELERATE_USE_FSDP')} {os.environ['LOUPE_SHARD']}\")\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    for name in ("LOUPE_BATCH", "MPLBACKEND", "LOUPE_SHARD"):  # launch sets them for the rest of its process
+        monkeypatch.setenv(name, "0")
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    with pytest.raises(LoupeError, match="--multi_gpu"):
-        launch("mae-face", [])
+    launch("mae-face", [])
+    assert (tmp_path / "seen").read_text() == "None 1"

@@ -115,7 +115,7 @@ def test_the_device_is_read_every_25_steps_and_still_names_the_step(tmp_path, mo
 
     reads = []
     read = Losses.read
-    monkeypatch.setattr(Losses, "read", lambda self, stop: reads.append(len(self.steps)) or read(self, stop))
+    monkeypatch.setattr(Losses, "read", lambda self, *flags: reads.append(len(self.steps)) or read(self, *flags))
     monkeypatch.setattr(loop, "reading_interval", lambda device: 25)
     history = fit(classifier(), inputs_of, loss_of, 10, recipe(30, checkpoint_seconds=1e9), tmp_path / "a", "a")
     assert reads == [25, 5] and [entry["step"] for entry in history] == list(range(30))

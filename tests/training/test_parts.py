@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from runs import IMAGES, classifier, classify, inputs_of, loss_of, recipe, resul
 from loupe.errors import LoupeError
 from loupe.models.micron_bert import MicronBert
 from loupe.models.vit import Encoder
+from loupe.training.checkpoint import best_score, latest_checkpoint
 from loupe.training.loop import fit
 from loupe.training.parts import BatchDropPath, Part
 
@@ -22,23 +24,37 @@ HERE = Path(__file__).parent
 STEPS = 12
 
 
-def test_two_processes_reproduce_one(tmp_path):
-    """With gloo on the CPU, through torchrun."""
-    for folder in ("one", "two"):
-        (tmp_path / folder).mkdir()
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "runs.py", str(tmp_path / "two")]
-    environment = os.environ | {"PYTHONPATH": str(HERE.parents[1] / "src"), "OMP_NUM_THREADS": "1", "LOUPE_QUIET": "1"}
-    process = subprocess.Popen(command, cwd=HERE, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    one = results(tmp_path / "one")
-    text, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, text[-3000:]
-    two = json.loads((tmp_path / "two" / "results.json").read_text())
-    assert two["said"] == one["said"]
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one")
+    return folder, results(folder)
+
+
+@pytest.mark.parametrize("sharded", [False, True], ids=["DDP", "FSDP"])
+def test_two_processes_reproduce_one(one, sharded, tmp_path):
+    """With gloo on the CPU, through torchrun; weights whole in both or half of them in each. And each continues what the other was stopped in."""
+    folder, alone = one
+    shutil.copytree(folder / "stopped", tmp_path / "stopped-alone")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "runs.py", str(tmp_path), str(tmp_path / "stopped-alone")]
+    environment = os.environ | {"PYTHONPATH": str(HERE.parents[1] / "src"), "OMP_NUM_THREADS": "1", "LOUPE_QUIET": "1", "LOUPE_SHARD": str(int(sharded))}
+    done = subprocess.run(command, cwd=HERE, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+    together = json.loads((tmp_path / "results.json").read_text())
+    assert together["said"] == alone["said"]
+    assert together["held"] < 0.6 if sharded else together["held"] == 1
     for name in ("mae", "dino", "classifier"):
-        assert len(one[name]) == len(two[name]) >= 8
-        for alone, together in zip(one[name], two[name], strict=True):
-            for term in set(alone) - {"ct_std"}:  # a deviation over the batch is not the mean of its parts' deviations
-                assert together[term] == pytest.approx(alone[term], abs=1e-5), (name, term, alone["step"])
+        assert len(alone[name]) >= 8
+        assert_same_history(alone[name], together[name])
+    assert_same_history(alone["classifier"], together["continued"])
+    assert latest_checkpoint(tmp_path / "stopped").name == "step-5"
+    assert_same_history(alone["classifier"], classify(tmp_path / "stopped")[0])
+    assert best_score(tmp_path / "classifier") == pytest.approx(best_score(folder / "classifier"), abs=1e-5)
+
+
+def assert_same_history(one, other):
+    for alone, together in zip(one, other, strict=True):
+        for term in set(alone) - {"ct_std"}:  # a deviation over the batch is not the mean of its parts' deviations
+            assert together[term] == pytest.approx(alone[term], abs=1e-5), (term, alone["step"])
 
 
 def out_of_memory_above(limit, seen):

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -19,13 +20,13 @@ from torch import nn
 from loupe.errors import LoupeError
 
 
-def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, history: list[dict[str, float]]) -> None:
-    """Write `folder/step-<step>` and then point `folder/latest` at it; the checkpoint before stays until the new one is whole."""
+def save_checkpoint(folder: Path, model: nn.Module, state: dict[str, Any], step: int, history: list[dict[str, float]]) -> None:
+    """Write `folder/step-<step>`, `state` being the optimiser's, and then point `folder/latest` at it; the checkpoint before stays until the new one is whole."""
     target = folder / f"step-{step}"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     save_weights(target / "model.safetensors", model)
-    torch.save(optimizer.state_dict(), target / "optimizer.pt")
+    torch.save(state, target / "optimizer.pt")
     (target / "meta.json").write_text(json.dumps({"step": step, "history": history}), encoding="utf-8")
     pointer = folder / "latest.tmp"
     pointer.write_text(target.name, encoding="utf-8")
@@ -35,8 +36,8 @@ def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
             shutil.rmtree(old, ignore_errors=True)
 
 
-def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, list[dict[str, float]]] | None:
-    """Restore the latest checkpoint into `model` and `optimizer`; returns (next step, history), or None where there is none."""
+def load_checkpoint(folder: Path, model: nn.Module) -> tuple[int, list[dict[str, float]], dict[str, Any]] | None:
+    """Restore the latest checkpoint into `model`; returns (next step, history, the optimiser's state), or None where there is none."""
     target = latest_checkpoint(folder)
     if target is None:
         return None
@@ -46,8 +47,7 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
         meta = json.loads((target / "meta.json").read_text(encoding="utf-8"))
     except (OSError, RuntimeError, ValueError, EOFError) as error:
         raise LoupeError(f"{target} is damaged ({error}): delete {folder} and run the same command again.") from error
-    optimizer.load_state_dict(state)
-    return meta["step"], meta["history"]
+    return meta["step"], meta["history"], state
 
 
 def latest_checkpoint(folder: Path) -> Path | None:

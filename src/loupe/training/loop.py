@@ -26,6 +26,7 @@ from loupe.training.device import open_accelerator, resolve_device, shared_path
 from loupe.training.parts import Losses, Part, accumulate, draw_depth_for_whole_batch
 from loupe.training.record import RunRecord
 from loupe.training.schedules import batch_order
+from loupe.training.sharding import gather, restore, sharded_copy, whole, whole_on_device
 
 Optimisation = MaeFace | DualView | MicronBertSettings
 Schedule = MaeSchedule | FinetuneSchedule | MicronSchedule
@@ -113,22 +114,23 @@ def fit(
     if recipe.batch % accelerator.num_processes:
         raise LoupeError(f"{label}: a batch of {recipe.batch} does not divide over {accelerator.num_processes} processes; choose one that does.")
     main = accelerator.is_main_process
-    model.to(accelerator.device).train()
-    part = Part()
-    draw_depth_for_whole_batch(model, part)
-    optimizer = torch.optim.AdamW(parameter_groups(model, recipe.weight_decay, recipe.layer_decay), lr=0.0, betas=recipe.betas, fused=True)
-    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     history: History = []
     steps, first = len(recipe.lr), 0
     checkpoints = shared_path(accelerator, checkpoints)
-    found = load_checkpoint(checkpoints, model, optimizer)
+    found = load_checkpoint(checkpoints, model)
+    module = sharded_copy(model, accelerator).train()
+    part = Part()
+    draw_depth_for_whole_batch(module, part)
+    optimizer = torch.optim.AdamW(parameter_groups(module, recipe.weight_decay, recipe.layer_decay), lr=0.0, betas=recipe.betas, fused=True)
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     if found is not None:
-        first, history = found
+        first, history, state = found
+        restore(module, optimizer, model, state)
     best = best_score(checkpoints)
     every = max(1, steps // 200)
     read_every = reading_interval(accelerator.device)
     record = RunRecord.open(checkpoints, label, recipe, first, accelerator) if main and first < steps else RunRecord.none()
-    wrapped = accelerator.prepare_model(model)
+    wrapped = accelerator.prepare_model(module, evaluation_mode=module is not model)  # shares average their gradients themselves
     losses = Losses(accelerator)
     saved = time.monotonic()
     with stop_requests() as stop, record:
@@ -142,38 +144,42 @@ def fit(
                 record.count_flops(model, loss_of, inputs)
             part.seed = int(torch.randint(2**62, (1,), generator=generator))
             terms, outputs = accumulate(accelerator, wrapped, loss_of, inputs, part, label)
-            terms["grad_norm"] = accelerator.clip_grad_norm_(trained, recipe.clip)
+            terms["grad_norm"] = whole(accelerator.clip_grad_norm_(trained, recipe.clip))
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             if after_step is not None:
-                after_step(model, step, outputs)
+                after_step(module, step, outputs)
             losses.add(step, terms)
             last = step == steps - 1
             if not last and (step + 1) % read_every:
                 continue
-            entries, asked = losses.read(stop.is_set())
+            entries, (asked, due) = losses.read(stop.is_set(), last or time.monotonic() - saved > recipe.checkpoint_seconds)
             for entry in entries:
                 if not np.isfinite([entry["loss"], entry["grad_norm"]]).all():
                     raise _not_finite(label, entry, count, recipe, checkpoints)
                 if entry["step"] % every == 0 or entry["step"] == steps - 1:
                     history.append({name: value for name, value in entry.items() if name != "grad_norm"})
             record.add(entries)
-            if validation is not None and main and (last or (step + 1) % validation.every < read_every):
-                score = validation.score(model.eval())
-                model.train()
-                record.add([{"step": step, "validation": score}])
-                if best is None or score > best:
-                    best = score
-                    save_best(checkpoints, model, step + 1, score)
+            if validation is not None and (last or (step + 1) % validation.every < read_every):
+                with whole_on_device(module, model, accelerator) as current:
+                    if main:
+                        score = validation.score(current)
+                        record.add([{"step": step, "validation": score}])
+                        if best is None or score > best:
+                            best = score
+                            save_best(checkpoints, current, step + 1, score)
             # The last step is always saved: what comes after training (scores, figures) may be killed, too.
-            if main and (last or asked or time.monotonic() - saved > recipe.checkpoint_seconds):
-                save_checkpoint(checkpoints, model, optimizer, step + 1, history)
-                record.write()
+            if due or asked:
+                state = gather(module, optimizer, model)
+                if main:
+                    save_checkpoint(checkpoints, model, state, step + 1, history)
+                    record.write()
                 saved = time.monotonic()
             if asked:
                 print(f"{label}: SIGTERM after step {step}; saved in {checkpoints}, the same command continues.", file=sys.stderr, flush=True)
                 raise SystemExit(128 + signal.SIGTERM)
     accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
+    model.to(accelerator.device)
     return history
 
 

@@ -130,15 +130,15 @@ class Losses:
         self.steps.append(step)
         self.terms.append(torch.stack([value.float() for value in terms.values()]))
 
-    def read(self, stop: bool) -> tuple[list[dict[str, float]], bool]:
-        """What was added since the last reading, means over all processes, and whether `stop` is set in any of them."""
-        table = torch.stack(self.terms)
+    def read(self, *flags: bool) -> tuple[list[dict[str, float]], list[bool]]:
+        """What was added since the last reading, means over all processes, and which of `flags` are set in any of them."""
+        table, found = torch.stack(self.terms), list(flags)
         if self.accelerator.num_processes > 1:
-            flag = torch.full_like(table[:1], float(stop))
-            table = self.accelerator.reduce(torch.cat([table, flag]), reduction="mean")
-            table, stop = table[:-1], bool(table[-1, 0] > 0)
+            rows = torch.tensor(flags, dtype=table.dtype, device=table.device)[:, None].expand(-1, table.shape[1])
+            table = self.accelerator.reduce(torch.cat([table, rows]), reduction="mean")
+            table, found = table[: len(self.terms)], (table[len(self.terms) :, 0] > 0).tolist()
         entries = [
             {"step": step, **dict(zip(self.names, values, strict=True))} for step, values in zip(self.steps, table.tolist(), strict=True)
         ]
         self.steps, self.terms = [], []
-        return entries, stop
+        return entries, found
