@@ -212,6 +212,8 @@ session.finish()
 # * Read the localisation table before the picture: six hand-picked clips can look convincing whatever the mean is.
 # * A map that does not beat the mean map of other people has found anatomy (mouths move), not this clip's motion.
 # * If `DMA, inverted` scores above `DMA`, changed patches are *low* on the diagonal: they look elsewhere. The paper leaves the sign open.
+# * More steps are no cure at this size: with five times as many, the network errs 2.6 times as much as swapping changes instead of 7 times, and its features and
+#   maps of other people get no better (`scripts/micron_steps.py`, `docs/log.md`).
 # * A PoI map above the even one has found something of the face; above the mean mask of other people, something of *this* face: all else a mean mask has for free.
 #
 # ## Try it
