@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,17 @@ def test_params_name_files_and_keys_that_exist(name, scale):
             file = ROOT / template.replace("${scale}", scale).replace("${data}", data)
             known = yaml.safe_load(file.read_text())
             assert set(keys or []) <= set(known), f"{file} lacks {set(keys or []) - set(known)}"
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_settings_that_a_notebook_names_are_watched(name):
+    """At once, from the text; what the package reads besides is traced by the forced run of test_study."""
+    free = {("scale", "workers"), ("scale", "name"), ("scale", "threads")}  # speed, a name, and what test_study asks of stages that train
+    code = (ROOT / stage_deps.notebook_of(STAGES[name]["cmd"])).read_text()
+    for group, file in (("scale", "laptop"), ("data", "generated")):
+        watched = params(STAGES[name]).get(f"conf/{group}/${{{group}}}.yaml", [])  # None: all of it
+        for key in () if watched is None else yaml.safe_load((ROOT / f"conf/{group}/{file}.yaml").read_text()):
+            assert key in watched or (group, key) in free or not re.search(rf"\bcfg\.{group}\.{key}\b", code), f"cfg.{group}.{key}"
 
 
 def test_every_conf_file_concerns_a_stage_and_is_known_to_git():
