@@ -23,7 +23,7 @@ def bench(
 ) -> None:
     """Time our parts against each other and against transformers and lightly, interleaved; prints medians and bests.
 
-    The peers are development extras (`pip install -e .[peers]`); without them their lines say so.
+    The peers come with the package's extra `peers`; without them their lines say so.
     """
     import torch
 
