@@ -18,7 +18,7 @@
 #
 # $$\mathcal{L} = \frac{1}{|M|} \sum_{i \in M} \lVert \hat t_i - t_i \rVert^2 / (3 P^2)$$
 #
-# In code: `MaskedAutoencoder.forward` in `src/loupe/models/mae.py` (`encode` sees the kept tokens only; `masked_mse` is the line above).
+# In code: `MaskedAutoencoder.forward` in `src/loupe/models/mae.py` (`encode` sees the kept tokens only; `mse` is the line above).
 #
 # Two checks say whether it learnt anything, both on **validation people**, whom neither pre-training nor the probe has seen:
 # the error on hidden patches against predicting every hidden patch by the mean of the visible ones, and a linear probe against the same probe on an
@@ -27,8 +27,8 @@
 # **The formula, line by line**
 #
 # * $t_i$ is `target = self.normalise(target)[0]` (`src/loupe/models/mae.py`)
-# * $\lVert \hat t_i - t_i \rVert^2 / (3 P^2)$ is `error = (pred.float() - target).square().mean(dim=-1)` (`src/loupe/models/mae.py`)
-# * the mean over $M$ is `(error * masked).sum() / (len(masked) * (masked.shape[1] - self.kept))` (`src/loupe/models/mae.py`)
+# * only $i \in M$ is ever predicted: `gather_patches(patches, split.hidden)` are the patches to hit (`src/loupe/models/mae.py`)
+# * $\lVert \hat t_i - t_i \rVert^2 / (3 P^2)$ and the mean over $M$ are `F.mse_loss(pred.float(), target)` (`src/loupe/models/mae.py`)
 
 # %% tags=["parameters"]
 overrides = []

@@ -52,7 +52,7 @@ def test_the_overviews_list_the_equations_in_the_order_of_the_papers():
         (MicronBert.forward, ["self.encode(", "self.attention(", "self.decode(", "self.reconstruction_loss(", "agreement(", 'out["loss"]']),
         (MicroAttention.forward, ["self.interest(", "self._logits(", "self._diagonal(", "self.to_v(", "s[..., None] * mixed"]),
         (FusionAttention.forward, ["# F1", "# F4", "# F2", "# F3", "self._merge(x, branches)"]),
-        (MaskedAutoencoder.forward, ["split_tokens(", "self.encode(", "self.decode(", "self.masked_mse("]),
+        (MaskedAutoencoder.forward, ["split_tokens(", "self.encode(", "self.decode(", "self.mse("]),
     ],
     ids=lambda value: getattr(value, "__qualname__", ""),
 )

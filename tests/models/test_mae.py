@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from loupe.errors import LoupeError
-from loupe.models.mae import MaskedAutoencoder, split_tokens
+from loupe.models.mae import MaskedAutoencoder, gather_patches, split_tokens
 from loupe.models.patches import patchify
 
 
@@ -14,7 +14,7 @@ def build(encoder, **options):
 
 
 def slow_mae(model, images, noise):
-    """Loss, prediction and mask of every sample by loops."""
+    """Loss, predictions of the hidden patches in the order of `noise`, and mask of every sample by loops: tokens in their places, as MAE has them."""
     losses, preds, masks = [], [], []
     for image, row in zip(images, noise, strict=True):
         length = len(row)
@@ -32,14 +32,16 @@ def slow_mae(model, images, noise):
                 target = torch.stack([t - torch.stack([t[c::3].mean() for c in range(3)] * (len(t) // 3)) for t in target])
             target = torch.stack([(t - t.mean()) / ((((t - t.mean()) ** 2).sum() / (len(t) - 1)) + 1e-6).sqrt() for t in target])
         losses += [((pred[i] - target[i]) ** 2).mean() for i in hidden]
-        preds.append(pred)
+        preds.append(pred[hidden])
         masks.append(torch.tensor([i in hidden for i in range(length)]))
     return torch.stack(losses).mean(), torch.stack(preds), torch.stack(masks)
 
 
-@pytest.mark.parametrize("ratio, norm_pix, norm_channels", [(0.75, True, False), (0.75, False, False), (0.5, True, True), (0.9, False, False)])
-def test_equals_loops_in_value_and_after_one_step(nano, images, ratio, norm_pix, norm_channels):
-    fast, slow = (build(nano(depth=1), mask_ratio=ratio, norm_pix=norm_pix, norm_channels=norm_channels) for _ in range(2))
+@pytest.mark.parametrize(
+    "ratio, norm_pix, norm_channels, deep", [(0.75, True, False, 1), (0.75, False, False, 2), (0.5, True, True, 1), (0.9, False, False, 1)]
+)
+def test_equals_loops_in_value_and_after_one_step(nano, images, ratio, norm_pix, norm_channels, deep):
+    fast, slow = (build(nano(depth=1), mask_ratio=ratio, norm_pix=norm_pix, norm_channels=norm_channels, decoder_depth=deep) for _ in range(2))
     slow.load_state_dict(fast.state_dict())
     batch, noise = images(2), torch.rand(2, 16, generator=torch.Generator().manual_seed(2))
     out = fast(batch, noise)
@@ -54,17 +56,19 @@ def test_equals_loops_in_value_and_after_one_step(nano, images, ratio, norm_pix,
     torch.testing.assert_close(fast.state_dict(), slow.state_dict(), rtol=1e-5, atol=1e-5)
 
 
-def test_split_keeps_the_smallest_noise_and_restores_order():
+def test_split_keeps_the_smallest_noise():
     noise = torch.rand(5, 12, generator=torch.Generator().manual_seed(0))
     split = split_tokens(noise, 3)
-    assert (split.masked.sum(1) == 9).all()
-    values = torch.arange(12.0).expand(5, -1)
-    kept = values.gather(1, split.keep)
-    hidden = torch.full((5, 9), -1.0)
-    restored = torch.cat([kept, hidden], dim=1).gather(1, split.restore)
-    assert torch.equal(restored, torch.where(split.masked, -1.0, values))
+    assert torch.equal(torch.cat([split.keep, split.hidden], dim=1), split.order)
+    assert torch.equal(split.order.sort(dim=1).values, torch.arange(12).expand(5, -1))
     for row in range(5):
-        assert noise[row][~split.masked[row]].max() < noise[row][split.masked[row]].min()
+        assert sorted(split.hidden[row].tolist()) == split.masked[row].nonzero().flatten().tolist()
+        assert noise[row][split.keep[row]].max() < noise[row][split.hidden[row]].min()
+
+
+def test_patches_are_gathered_row_by_row():
+    patches, index = torch.arange(24.0).reshape(2, 4, 3), torch.tensor([[3, 0], [1, 1]])
+    assert torch.equal(gather_patches(patches, index), torch.stack([patches[0][[3, 0]], patches[1][[1, 1]]]))
 
 
 def test_order_of_kept_tokens_does_not_matter(nano, images):
@@ -91,10 +95,11 @@ def test_reconstruct_keeps_visible_patches_and_rescales_hidden_ones(nano, images
     picture, out = model.reconstruct(batch, noise), model(batch, noise)
     shown, true = patchify(picture, 8), patchify(batch, 8)
     torch.testing.assert_close(shown[~out["masked"]], true[~out["masked"]], rtol=0, atol=0)
-    hidden_pred, hidden_true = out["pred"][out["masked"]], true[out["masked"]]
-    if norm_pix:
-        hidden_pred = hidden_pred * (hidden_true.var(1, keepdim=True) + 1e-6).sqrt() + hidden_true.mean(1, keepdim=True)
-    torch.testing.assert_close(shown[out["masked"]], hidden_pred, rtol=1e-5, atol=1e-5)
+    for row, (hidden, pred) in enumerate(zip(out["hidden"], out["pred"], strict=True)):
+        for patch, value in zip(hidden, pred, strict=True):
+            if norm_pix:
+                value = value * (true[row, patch].var() + 1e-6).sqrt() + true[row, patch].mean()
+            torch.testing.assert_close(shown[row, patch], value, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0, 0.99])

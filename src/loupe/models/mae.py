@@ -1,6 +1,8 @@
 """MAE-Face: a masked autoencoder on faces (arXiv 2111.06377; on faces arXiv 2210.15878, stage 1 of Emotic MAE, arXiv 2403.13039).
 
-MAE's paper numbers no equations; the order below is that of its section 3: masking, encoder, decoder, target.
+MAE's paper numbers no equations; the order below is that of its section 3: masking, encoder, decoder, target. One thing is done in another
+order, with the same result: MAE puts the tokens back into their places before the decoder; here they stay in the order [kept..., hidden...] and take
+the positions of their places with them. Attention does not see the order, only the positions, and the hidden ones stand in one piece at the end.
 Shapes: B batch, L patches, K kept patches, D width, P*P*C pixels of a patch. `masked`: True = hidden from the encoder.
 """
 
@@ -10,15 +12,17 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from loupe.errors import LoupeError
-from loupe.models.patches import normalise_patches, patchify, unpatchify
+from loupe.models.patches import normalise_patches, unpatchify
 from loupe.models.vit import Decoder, Encoder, layer_groups
 
 
 class Split(NamedTuple):
-    keep: Tensor  # (B, K) indices of the kept patches
-    restore: Tensor  # (B, L) where each patch stands in [kept..., hidden...]
+    order: Tensor  # (B, L) indices of the patches, [kept..., hidden...]
+    keep: Tensor  # (B, K) the first of them
+    hidden: Tensor  # (B, L - K) the others
     masked: Tensor  # (B, L) bool, True = hidden
 
 
@@ -33,8 +37,13 @@ def kept_patches(patches: int, mask_ratio: float) -> int:
 def split_tokens(noise: Tensor, kept: int) -> Split:
     """Keep the `kept` patches with the smallest noise (B, L) in every row."""
     order = noise.argsort(dim=1)
-    restore = order.argsort(dim=1)
-    return Split(order[:, :kept], restore, restore >= kept)
+    return Split(order, order[:, :kept], order[:, kept:], order.argsort(dim=1) >= kept)
+
+
+def gather_patches(patches: Tensor, index: Tensor) -> Tensor:
+    """The patches (B, n, F) that `index` (B, n) names, of patches (B, L, F)."""
+    rows = index + patches.shape[1] * torch.arange(len(patches), device=index.device)[:, None]
+    return F.embedding(rows, patches.flatten(0, 1))  # whole rows at once; `gather` goes pixel by pixel
 
 
 class MaskedAutoencoder(nn.Module):
@@ -71,32 +80,29 @@ class MaskedAutoencoder(nn.Module):
         nn.init.normal_(self.mask_token, std=0.02, generator=generator)
 
     def forward(self, images: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        """images (B, C, H, W), noise (B, L) -> loss (), pred (B, L, P*P*C), masked (B, L) bool."""
+        """images (B, C, H, W), noise (B, L) -> loss (), pred (B, L - K, P*P*C) and hidden (B, L - K): of which patches, masked (B, L) bool."""
         split = split_tokens(noise, self.kept)
-        latent = self.encode(images, split.keep)
-        pred = self.decode(latent, split.restore)
-        return {"loss": self.masked_mse(pred, images, split.masked), "pred": pred, "masked": split.masked}
+        patches = self.encoder.patchify(images)
+        latent = self.encode(patches, split.keep)
+        pred = self.decode(latent, split)
+        return {"loss": self.mse(pred, gather_patches(patches, split.hidden)), "pred": pred, "hidden": split.hidden, "masked": split.masked}
 
-    def encode(self, images: Tensor, keep: Tensor) -> Tensor:
-        """The encoder sees the kept patches only: (B, 1 + K, D)."""
-        return self.encoder.forward_tokens(self.encoder.embed(images, keep))
+    def encode(self, patches: Tensor, keep: Tensor) -> Tensor:
+        """The encoder sees the kept patches only: (B, 1 + K, D) of patches (B, L, P*P*C)."""
+        return self.encoder.forward_tokens(self.encoder.embed_patches(gather_patches(patches, keep), keep))
 
-    def decode(self, latent: Tensor, restore: Tensor) -> Tensor:
-        """A learnt token stands in for each hidden patch; all return to their places; pixels (B, L, P*P*C)."""
+    def decode(self, latent: Tensor, split: Split) -> Tensor:
+        """A learnt token stands in for each hidden patch, every token takes the position of its patch; pixels of the hidden ones (B, L - K, P*P*C)."""
         latent = self.decoder.embed(latent)
-        batch, length = restore.shape
-        hidden = self.mask_token.to(latent.dtype).expand(batch, length - self.kept, -1)
-        tokens = torch.cat([latent[:, 1:], hidden], dim=1)
-        tokens = tokens.gather(1, restore[..., None].expand(-1, -1, tokens.shape[-1]))
-        return self.decoder(torch.cat([latent[:, :1], tokens], dim=1))
+        hidden = self.mask_token.to(latent.dtype).expand(*split.hidden.shape, -1)
+        return self.decoder(torch.cat([latent, hidden], dim=1), split.order, last=split.hidden.shape[1])
 
-    def masked_mse(self, pred: Tensor, images: Tensor, masked: Tensor) -> Tensor:
-        """Mean squared error over the hidden patches alone, in float32."""
-        target = patchify(images, self.encoder.patch_size).float()
+    def mse(self, pred: Tensor, patches: Tensor) -> Tensor:
+        """Mean squared error between predictions and the target of patches (B, n, P*P*C), in float32."""
+        target = patches.float()
         if self.norm_pix:
             target = self.normalise(target)[0]
-        error = (pred.float() - target).square().mean(dim=-1)  # (B, L)
-        return (error * masked).sum() / (len(masked) * (masked.shape[1] - self.kept))  # every row hides L - K patches
+        return F.mse_loss(pred.float(), target)
 
     def normalise(self, patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The target of patches (B, L, P*P*C), with the mean and deviation that were taken out."""
@@ -110,12 +116,13 @@ class MaskedAutoencoder(nn.Module):
         patch, as in MAE's figures. Such pictures flatter the model: errors in brightness do not show.
         """
         out = self.forward(images, noise)
-        patches = patchify(images, self.encoder.patch_size).float()
+        patches = self.encoder.patchify(images).float()
         pred = out["pred"].float()
         if self.norm_pix:
-            _, mean, deviation = self.normalise(patches)
+            _, mean, deviation = self.normalise(gather_patches(patches, out["hidden"]))
             pred = pred * deviation + mean
-        return unpatchify(torch.where(out["masked"][..., None], pred, patches), self.encoder.patch_size, self.encoder.grid)
+        places = out["hidden"][..., None].expand_as(pred)
+        return unpatchify(patches.scatter(1, places, pred), self.encoder.patch_size, self.encoder.grid)
 
     def no_weight_decay(self) -> set[str]:
         return {"encoder.cls_token", "mask_token"}

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from timm.models.vision_transformer import Block
+from timm.models import vision_transformer
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from loupe.errors import LoupeError
@@ -42,6 +43,18 @@ SIZES: dict[str, ViTSize] = {
     "base": ViTSize(768, 12, 12, 512, 8, 16),
     "large": ViTSize(1024, 24, 16, 512, 8, 16),
 }
+
+
+class Block(vision_transformer.Block):
+    """timm's pre-norm block x' = x + MHA(LN x); x = x' + MLP(LN x'), which may give its last tokens only, as the last block of a decoder does:
+    attention mixes tokens, but the MLP takes each by itself, so those that nobody reads need none."""
+
+    def forward(self, tokens: Tensor, last: int | None = None) -> Tensor:
+        """Tokens (B, n, D) of tokens (B, n, D), or the last `last` of them (B, last, D)."""
+        tokens = tokens + self.drop_path1(self.ls1(self.attn(self.norm1(tokens))))
+        if last is not None:
+            tokens = tokens[:, -last:]
+        return tokens + self.drop_path2(self.ls2(self.mlp(self.norm2(tokens))))
 
 
 class Encoder(nn.Module):
@@ -101,15 +114,21 @@ class Encoder(nn.Module):
         with torch.no_grad():
             self.pos_embed.copy_(sincos_positions(self.width, self.grid, self.pos_embed.device))
 
-    def embed(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Patch tokens with their positions (B, L, D) of images (B, C, H, W); only those of the patches `keep` (B, K), where given."""
+    def patchify(self, images: Tensor) -> Tensor:
+        """Patches (B, L, P*P*C) of images (B, C, H, W). Raises LoupeError where the images are of another size than the encoder's."""
         if images.shape[1:] != (self.in_chans, self.image_size, self.image_size):
             expected = (self.in_chans, self.image_size, self.image_size)
             raise LoupeError(f"The encoder takes images of {expected}, not {tuple(images.shape[1:])}; resize them or set image_size.")
-        patches, positions = patchify(images, self.patch_size), self.pos_embed[:, 1:]
-        if keep is not None:  # before the linear map, not after it: hidden patches cost nothing
-            patches, positions = patches.gather(1, keep[..., None].expand(-1, -1, patches.shape[-1])), positions[0][keep]
+        return patchify(images, self.patch_size)
+
+    def embed_patches(self, patches: Tensor, places: Tensor | None = None) -> Tensor:
+        """Tokens with their positions (B, n, D) of patches (B, n, P*P*C) that stand at `places` (B, n), or of all patches in order."""
+        positions = self.pos_embed[:, 1:] if places is None else F.embedding(places, self.pos_embed[0, 1:])
         return self.patch_embed(patches) + positions
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Patch tokens with their positions (B, L, D) of images (B, C, H, W)."""
+        return self.embed_patches(self.patchify(images))
 
     def class_tokens(self, batch: int) -> Tensor:
         """The class token with its position, once a sample (B, 1, D)."""
@@ -173,12 +192,18 @@ class Decoder(nn.Module):
         with torch.no_grad():
             self.pos_embed.copy_(sincos_positions(self.width, self.grid, self.pos_embed.device))
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Decode tokens that are already of the decoder's width and in the order of the patches."""
-        first = 0 if self.class_token else 1
-        tokens = run_blocks(self.blocks, tokens + self.pos_embed[:, first:], checkpointed=self.checkpoint_blocks and self.training)
-        pixels = self.pred(self.norm(tokens))
-        return pixels[:, 1:] if self.class_token else pixels
+    def forward(self, tokens: Tensor, order: Tensor | None = None, last: int | None = None) -> Tensor:
+        """Decode tokens that are already of the decoder's width.
+
+        order (B, L): at which patch each patch token stands; without it they stand in the order of the patches. last: pixels of only so many
+        tokens, from the end (B, last, P*P*C).
+        """
+        patches = self.pos_embed[:, 1:] if order is None else F.embedding(order, self.pos_embed[0, 1:])
+        positions = torch.cat([self.pos_embed[:, :1].expand(len(patches), -1, -1), patches], dim=1) if self.class_token else patches
+        if last is None and self.class_token:
+            last = patches.shape[1]
+        tokens = run_blocks(self.blocks, tokens + positions, checkpointed=self.checkpoint_blocks and self.training, last=last)
+        return self.pred(self.norm(tokens))
 
 
 def transformer_blocks(width: int, depth: int, heads: int, mlp_ratio: float, drop_path: float) -> nn.ModuleList:
@@ -187,13 +212,17 @@ def transformer_blocks(width: int, depth: int, heads: int, mlp_ratio: float, dro
     return nn.ModuleList(Block(width, heads, mlp_ratio, qkv_bias=True, norm_layer=Norm, drop_path=rate) for rate in rates)
 
 
-def run_blocks(blocks: nn.ModuleList, tokens: Tensor, start: int = 0, stop: int | None = None, *, checkpointed: bool) -> Tensor:
-    """Apply blocks `start` to `stop` (exclusive); `checkpointed` recomputes each in the backward pass."""
-    for index in range(start, len(blocks) if stop is None else stop):
+def run_blocks(
+    blocks: nn.ModuleList, tokens: Tensor, start: int = 0, stop: int | None = None, *, checkpointed: bool, last: int | None = None
+) -> Tensor:
+    """Apply blocks `start` to `stop` (exclusive); `checkpointed` recomputes each in the backward pass; `last`: only so many tokens, from the end."""
+    stop = len(blocks) if stop is None else stop
+    for index in range(start, stop):
+        wanted = last if index == stop - 1 else None
         if checkpointed and torch.is_grad_enabled():
-            tokens = checkpoint(blocks[index], tokens, use_reentrant=False)
+            tokens = checkpoint(blocks[index], tokens, wanted, use_reentrant=False)
         else:
-            tokens = blocks[index](tokens)
+            tokens = blocks[index](tokens, wanted)
     return tokens
 
 

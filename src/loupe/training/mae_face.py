@@ -10,8 +10,7 @@ import torch
 from loupe.config import Config
 from loupe.data.augment import flip_and_shift, to_float
 from loupe.models.baselines.linear import make_logistic_regression
-from loupe.models.mae import MaskedAutoencoder
-from loupe.models.patches import patchify
+from loupe.models.mae import MaskedAutoencoder, gather_patches
 from loupe.models.vit import Encoder
 from loupe.training.build import build_mae
 from loupe.training.device import resolve_device
@@ -59,13 +58,13 @@ def reconstruction_error(model: MaskedAutoencoder, images: np.ndarray, seed: int
         batch = to_float(torch.from_numpy(np.ascontiguousarray(images[start : start + 128])).to(device))
         noise = torch.rand(len(batch), model.encoder.patches, generator=generator).to(device)
         out = model(batch, noise)
-        target = patchify(batch, model.encoder.patch_size)
-        if model.norm_pix:
-            target = model.normalise(target)[0]
+        patches = model.encoder.patchify(batch)
+        target = model.normalise(patches)[0] if model.norm_pix else patches
         visible = (~out["masked"])[..., None].float()
-        guess = ((target * visible).sum(1, keepdim=True) / visible.sum(1, keepdim=True)).expand_as(target)
-        ours.append(len(batch) * float(model.masked_mse(out["pred"], batch, out["masked"])))
-        rival.append(len(batch) * float(model.masked_mse(guess, batch, out["masked"])))
+        guess = (target * visible).sum(1, keepdim=True) / visible.sum(1, keepdim=True)
+        hidden = gather_patches(patches, out["hidden"])
+        ours.append(len(batch) * float(model.mse(out["pred"], hidden)))
+        rival.append(len(batch) * float(model.mse(guess.expand_as(hidden), hidden)))
     mae, mean_patch = sum(ours) / len(images), sum(rival) / len(images)
     return {"mae": mae, "mean_patch": mean_patch, "factor": mean_patch / mae}
 
