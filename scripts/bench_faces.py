@@ -69,7 +69,9 @@ def stills(seed: int, options, assets: Path) -> float:
 def frames(seed: int, options, assets: Path) -> float:
     """Frames a second of whole micro-expression clips, one person a process, the processes started and warm."""
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
-        drawn = list(pool.map(clip_frames, range(seed, seed + options.workers), [options.size] * options.workers, [assets] * options.workers))
+        drawn = list(
+            pool.map(clip_frames, range(seed, seed + options.workers), [options.size] * options.workers, [assets] * options.workers)
+        )
     return sum(count for count, _ in drawn) / max(seconds for _, seconds in drawn)
 
 

@@ -42,14 +42,18 @@ def main() -> None:
         names = link_photos(raw, options.photos) if options.photos else write_faces(raw, options.entries, options.size)
         (raw / "faces.csv").write_text("path,subject\n" + "".join(f"{name},s{i // 20}\n" for i, name in enumerate(names)))
         before, start = os.times(), time.perf_counter()
-        report = import_set("csv", raw, Path(home) / "out", size=options.store or options.size, workers=options.workers, align=bool(options.photos))
+        report = import_set(
+            "csv", raw, Path(home) / "out", size=options.store or options.size, workers=options.workers, align=bool(options.photos)
+        )
         if options.shards:
             write_shards(Path(home) / "out", str(Path(home) / "shards"), 1000, options.workers)
         seconds, after = time.perf_counter() - start, os.times()
     processor = after.user - before.user + after.system - before.system
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
     print(f"{report.found:,} pictures, {report.used:,} used, {options.workers} workers")
-    print(f"{report.found / seconds:.0f} a second by the clock; {report.found / processor:.0f} a second of one core's time; {peak:.0f} MB at most")
+    print(
+        f"{report.found / seconds:.0f} a second by the clock; {report.found / processor:.0f} a second of one core's time; {peak:.0f} MB at most"
+    )
 
 
 def write_faces(folder: Path, entries: int, size: int) -> list[str]:

@@ -36,7 +36,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", default="laptop")
     parser.add_argument("--times", type=int, nargs="+", default=[5], help="multiples of the scale's epochs")
-    parser.add_argument("--seed", type=int, default=9301, help="generator seed of the people whom the features are read on, never the study's")
+    parser.add_argument(
+        "--seed", type=int, default=9301, help="generator seed of the people whom the features are read on, never the study's"
+    )
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     root = find_root()
@@ -52,24 +54,40 @@ def main() -> None:
         pairs = onset_and_apex(others, labelled_only=True)
         motion, task = np.load(place / "motion.npy")[pairs.clip_index], clip_tasks(pairs)["micro"]
         flow = features_flow(pairs.onset, pairs.apex, config.experiments.micro_expressions.flow_grid)
-        said = loso_probabilities([make_linear_svm], flow, task.labels, task.subjects, 3, "optical flow", GRID, workers=options.workers)[0].argmax(1)
-        print(f"{len(pairs.clips)} clips of {len(set(pairs.subjects))} people of seed {options.seed}; optical flow + SVM: UF1 {uf1(task.labels, said, 3):.3f}", flush=True)
+        said = loso_probabilities([make_linear_svm], flow, task.labels, task.subjects, 3, "optical flow", GRID, workers=options.workers)[
+            0
+        ].argmax(1)
+        print(
+            f"{len(pairs.clips)} clips of {len(set(pairs.subjects))} people of seed {options.seed}; optical flow + SVM: UF1 {uf1(task.labels, said, 3):.3f}",
+            flush=True,
+        )
 
         def read(name: str, model, loss: str = "") -> None:
             table = head_predictions(task, name, onset_apex_features(model, pairs.onset, pairs.apex), config)
             scores = [uf1(run["label"], run["pred"], 3) for _, run in table.groupby("seed")]
-            found = localisation_scores(patch_maps(model, pairs.onset, pairs.apex)["dma"], motion, config.scale.image.patch)["rank_correlation"].mean()
+            found = localisation_scores(patch_maps(model, pairs.onset, pairs.apex)["dma"], motion, config.scale.image.patch)[
+                "rank_correlation"
+            ].mean()
             signal = {part: f"{value:.4f}" for part, value in swap_signal(model, config, clips, seed).items()}
-            print(f"{name}: UF1 {np.mean(scores):.3f} ± {np.std(scores, ddof=1):.3f} over {len(scores)} head seeds, DMA {found:+.3f}, {signal}{loss}", flush=True)
+            print(
+                f"{name}: UF1 {np.mean(scores):.3f} ± {np.std(scores, ddof=1):.3f} over {len(scores)} head seeds, DMA {found:+.3f}, {signal}{loss}",
+                flush=True,
+            )
 
         read("untrained", build_micron_bert(config, seed).eval())
         model = build_micron_bert(config, seed)
         load_weights(root / "data" / "runs" / "micron-bert" / "micron_bert.safetensors", model)
         read(f"{config.scale.micron.epochs} epochs (the study's)", model.eval())
         for times in options.times:
-            longer = replace(config.scale.micron, epochs=times * config.scale.micron.epochs, warmup_epochs=times * config.scale.micron.warmup_epochs)
+            longer = replace(
+                config.scale.micron, epochs=times * config.scale.micron.epochs, warmup_epochs=times * config.scale.micron.warmup_epochs
+            )
             model, history = pretrain(replace(config, scale=replace(config.scale, micron=longer)), clips, seed, Path(folder) / f"{times}")
-            read(f"{longer.epochs} epochs", model, f", loss {history[0]['loss']:.3f} to {history[-1]['loss']:.3f} in {history[-1]['step'] + 1} steps")
+            read(
+                f"{longer.epochs} epochs",
+                model,
+                f", loss {history[0]['loss']:.3f} to {history[-1]['loss']:.3f} in {history[-1]['step'] + 1} steps",
+            )
 
 
 if __name__ == "__main__":

@@ -56,7 +56,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             files = {(arm, seed): Path(folder) / f"{arm}-{seed}.safetensors" for seed in options.seeds for arm in (HONEST, LEAKING)}
             seen = {HONEST: pool, LEAKING: leaking(pool, test, config.data.seed)}
-            jobs = [Job(file, pretrained, (file, what, config, seen[arm], seed, file.with_suffix(""))) for (arm, seed), file in files.items()]
+            jobs = [
+                Job(file, pretrained, (file, what, config, seen[arm], seed, file.with_suffix(""))) for (arm, seed), file in files.items()
+            ]
             run_jobs(jobs, f"{what}, pre-training", workers=workers_on(resolve_device(config.scale.device), config.scale.workers))
             read = probed if what == "mae" else left_out
             found = pd.concat([read(config, root, arm, seed, file) for (arm, seed), file in files.items()], ignore_index=True)
@@ -72,7 +74,9 @@ def pretraining_and_test(what: str, prepared: Path, vault: Vault) -> tuple[Store
     clips, expressions = read_store(prepared / "clips"), read_store(prepared / "micro")
     fold = loso_folds(expressions.subjects, pretrain=set(clips.subjects))[0]
     vault.open(fold, expressions.manifest, f"{reason}, leave one subject out, all folds")
-    return clips.rows(np.arange(len(clips.images))), expressions.rows(np.lexsort((expressions.manifest["frame"], expressions.manifest["clip"])))
+    return clips.rows(np.arange(len(clips.images))), expressions.rows(
+        np.lexsort((expressions.manifest["frame"], expressions.manifest["clip"]))
+    )
 
 
 def leaking(pool: Store, test: Store, seed: int) -> Store:
@@ -134,8 +138,13 @@ def report(what: str, found: pd.DataFrame, pairs: int) -> None:
     metric, classes = ("macro_f1", 8) if what == "mae" else ("uf1", 3)
     for split, part in found.groupby("split", sort=False):
         arms = {arm: part[part["arm"] == arm] for arm in (HONEST, LEAKING)}
-        alone = {arm: float(effect_of(table, None, metric, classes, names=(arm, "")).resampled(np.ones((1, table["subject"].nunique())))[0]) for arm, table in arms.items()}
-        gain = bootstrap_interval(effect_of(arms[LEAKING], arms[HONEST], metric, classes, names=(LEAKING, HONEST)), np.random.default_rng(0))
+        alone = {
+            arm: float(effect_of(table, None, metric, classes, names=(arm, "")).resampled(np.ones((1, table["subject"].nunique())))[0])
+            for arm, table in arms.items()
+        }
+        gain = bootstrap_interval(
+            effect_of(arms[LEAKING], arms[HONEST], metric, classes, names=(LEAKING, HONEST)), np.random.default_rng(0)
+        )
         people = f"{part['subject'].nunique()} {split} people" if what == "mae" else f"{part['subject'].nunique()} people left out in turn"
         print(
             f"{what}, {people}, {pairs} pair(s) of pre-trainings: {metric} honest {alone[HONEST]:.3f}, leaking {alone[LEAKING]:.3f}, "

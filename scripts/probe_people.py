@@ -52,13 +52,19 @@ def main() -> None:
             encoders.append(("untrained", seed, build_encoder(config)))
         tables = []
         for name, seed, encoder in encoders:
-            predicted = linear_probe(pooled_features(encoder, train.images), train.labels, pooled_features(encoder, np.asarray(others.images)))
+            predicted = linear_probe(
+                pooled_features(encoder, train.images), train.labels, pooled_features(encoder, np.asarray(others.images))
+            )
             tables.append(prediction_table("probe", name, 1.0, seed, others.manifest, np.eye(classes)[predicted]))
             print(f"{name}, seed {seed}: macro-F1 {macro_f1(others.labels, predicted, classes):.3f}")
     found = pd.concat(tables, ignore_index=True)
-    effect = effect_of(found[found["arm"] == "MAE-Face"], found[found["arm"] == "untrained"], "macro_f1", classes, names=("MAE-Face", "untrained"))
+    effect = effect_of(
+        found[found["arm"] == "MAE-Face"], found[found["arm"] == "untrained"], "macro_f1", classes, names=("MAE-Face", "untrained")
+    )
     interval = bootstrap_interval(effect, np.random.default_rng(0))
-    print(f"difference {interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}] macro-F1, {len(set(others.subjects))} people, one pre-training")
+    print(
+        f"difference {interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}] macro-F1, {len(set(others.subjects))} people, one pre-training"
+    )
 
 
 if __name__ == "__main__":

@@ -44,7 +44,9 @@ def results(reports: Path) -> str:
             scores(reports, "low-label", "arms", STILLS, ("macro_f1", "accuracy"), ("n_seeds", "n_subjects")),
             scores(reports, "dual-view", "arms", VIEWS, ("macro_f1", "accuracy"), ("n_seeds", "n_subjects")),
             scores(reports, "micro-expressions", "loso", CLIPS, ("uf1", "uar"), ("n_seeds", "n_subjects", "n_samples")),
-            scores(reports, "micro-expressions", "spotting", CLIPS, ("auroc", "sensitivity_at_fpr05"), ("n_seeds", "n_subjects", "n_clips")),
+            scores(
+                reports, "micro-expressions", "spotting", CLIPS, ("auroc", "sensitivity_at_fpr05"), ("n_seeds", "n_subjects", "n_clips")
+            ),
             "A lesson, not a result: what it fakes to choose the step on the people who are scored (noise: features in which there is nothing to learn):\n",
             lesson(reports),
         ]
@@ -97,13 +99,23 @@ def scores(reports: Path, stage: str, name: str, arms: tuple[str, ...], metrics:
         for arm in arms
         for _, row in table[table["arm"] == arm].iterrows()
     ]
-    head = ("arm", *(["labels"] if many else []), *map(metric_name, metrics), *(count.removeprefix("n_") for count in counts), "stage", "command")
+    head = (
+        "arm",
+        *(["labels"] if many else []),
+        *map(metric_name, metrics),
+        *(count.removeprefix("n_") for count in counts),
+        "stage",
+        "command",
+    )
     return markdown(head, rows, "-" + ":" * (len(head) - 3) + "--")
 
 
 def lesson(reports: Path) -> str:
     table = pd.read_csv(reports / "tables" / "micro-expressions" / "best-epoch.csv")
-    rows = [(arm_label(row["arm"]), row["rule"], mean_and_spread(row, "uf1"), f"{row['points']:+.1f}", f"{row['n_seeds']}", f"{row['n_steps']}") for _, row in table.iterrows()]
+    rows = [
+        (arm_label(row["arm"]), row["rule"], mean_and_spread(row, "uf1"), f"{row['points']:+.1f}", f"{row['n_seeds']}", f"{row['n_steps']}")
+        for _, row in table.iterrows()
+    ]
     return markdown(("features", "the step that counts", "UF1", "points added", "seeds", "steps to choose from"), rows, "--::::")
 
 

@@ -32,7 +32,9 @@ def main() -> None:
     parser.add_argument("--scale", default="laptop")
     parser.add_argument("--fraction", type=float, default=1.0, help="share of the training labels")
     parser.add_argument("--rates", type=float, nargs="+", default=[3e-4, 1e-3, 3e-3])
-    parser.add_argument("--scratch-times", type=int, nargs="+", help="how many times the steps networks from scratch get; default: the scale's")
+    parser.add_argument(
+        "--scratch-times", type=int, nargs="+", help="how many times the steps networks from scratch get; default: the scale's"
+    )
     parser.add_argument("--arms", nargs="+", help="names of arms; default: all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     options = parser.parse_args()
@@ -59,7 +61,14 @@ def main() -> None:
     assert set(found["split"]) == {"val"}
     classes = len(store.class_names)
     scores = [
-        {"arm": arm, "rate": rate, "scratch_times": times, "seed": seed, "macro_f1": macro_f1(part["label"], part["pred"], classes), "accuracy": accuracy(part["label"], part["pred"])}
+        {
+            "arm": arm,
+            "rate": rate,
+            "scratch_times": times,
+            "seed": seed,
+            "macro_f1": macro_f1(part["label"], part["pred"], classes),
+            "accuracy": accuracy(part["label"], part["pred"]),
+        }
         for (arm, rate, times, seed), part in found.groupby(["arm", "rate", "scratch_times", "seed"])
     ]
     print(f"{len(rows)} labels, {len(val)} validation faces of {len(split.val)} people")

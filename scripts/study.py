@@ -153,7 +153,10 @@ def set_aside_if_edited(target: Path, copied: list[int] | None) -> None:
         return
     kept = target.with_name(f"{target.stem}.yours-{target.stat().st_mtime_ns // 10**9}{target.suffix}")
     target.rename(kept)
-    print(f"{target} was edited in the copy: your version is kept as {kept.name}. Edit the checkout instead, and the copy follows.", flush=True)
+    print(
+        f"{target} was edited in the copy: your version is kept as {kept.name}. Edit the checkout instead, and the copy follows.",
+        flush=True,
+    )
 
 
 def stamp(path: Path) -> list[int]:

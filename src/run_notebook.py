@@ -71,7 +71,9 @@ class GuardedKernelManager(AsyncKernelManager):
         self._reaper: subprocess.Popen | None = None
         if os.name == "posix":
             self.transport = "ipc"
-            self.ip = str(Path(os.environ["JUPYTER_RUNTIME_DIR"]) / "kernel")  # sockets of a killed run vanish with the folder, not beside the notebooks
+            self.ip = str(
+                Path(os.environ["JUPYTER_RUNTIME_DIR"]) / "kernel"
+            )  # sockets of a killed run vanish with the folder, not beside the notebooks
 
     async def _async_post_start_kernel(self, **kwargs):
         await super()._async_post_start_kernel(**kwargs)

@@ -23,7 +23,10 @@ def test_weights_survive_a_round_trip_through_a_foreign_layout(tmp_path, layout)
     torch.manual_seed(0)
     encoder = Encoder(image_size=16, patch_size=8, width=64, depth=1, heads=1).eval()
     save_pretrained(encoder, tmp_path / "ours.safetensors")
-    for source, target, options in (("ours.safetensors", "foreign.pth", ["--layout", layout]), ("foreign.pth", "back.safetensors", ["--heads", "1"])):
+    for source, target, options in (
+        ("ours.safetensors", "foreign.pth", ["--layout", layout]),
+        ("foreign.pth", "back.safetensors", ["--heads", "1"]),
+    ):
         done = loupe("weights", "convert", tmp_path / source, tmp_path / target, *options)
         assert done.returncode == 0, done.stderr
     back = load_pretrained(tmp_path / "back.safetensors").eval()

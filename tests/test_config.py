@@ -42,7 +42,10 @@ def test_every_view_composes(view):
         ("scale.seeds=[a]", r"scale.seeds\[0\] must be int"),
         ("scale.statistics.controls=0", "scale.statistics.controls is 0, but must be above 0"),
         ("scale.encoder.heads=3", "multiple of scale.encoder.heads"),
-        ("experiments.dual_view.arms=[{name: x, variant: single, augmentation: stong}]", "augmentation of arm x is 'stong', but must be one of usual, strong"),
+        (
+            "experiments.dual_view.arms=[{name: x, variant: single, augmentation: stong}]",
+            "augmentation of arm x is 'stong', but must be one of usual, strong",
+        ),
         ("experiments.dual_view.more=[{name: x, variant: single, task: aus}]", "task of arm x is 'aus', but must be one of stills, units"),
         ("dual_view.strong.smallest_side=0", "dual_view.strong.smallest_side is 0.0"),
     ],
@@ -67,7 +70,12 @@ def test_a_scale_with_more_runs_what_the_experiments_list_under_more_and_laptop_
     assert names["gpu"][:4] == names["laptop"] and "concat-camera" in names["gpu"] and len(names["gpu"]) == 16
     assert laptop.low_label.fractions == [0.02, 0.1, 1.0] and laptop.low_label.people == []
     assert gpu.low_label.fractions == [0.01, 0.02, 0.05, 0.1, 0.25, 1.0] and gpu.low_label.people == [0.1]
-    assert set(gpu.micro_expressions.methods) - set(laptop.micro_expressions.methods) == {"lbp-top", "flow-cnn", "difference-vit", "micron-bert-topk"}
+    assert set(gpu.micro_expressions.methods) - set(laptop.micro_expressions.methods) == {
+        "lbp-top",
+        "flow-cnn",
+        "difference-vit",
+        "micron-bert-topk",
+    }
     assert [arm.name for arm in gpu.low_label.arms if arm not in laptop.low_label.arms] == ["small-cnn"]
     assert laptop.low_label.frames.arms == [] and [arm.name for arm in gpu.low_label.frames.arms] == ["mae-fusion-frames"]
     assert [arm.corruption for arm in gpu.ablations.micro] == ["swap"] * 3 + ["mask"] and len(laptop.ablations.micro) == 3

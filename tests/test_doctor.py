@@ -29,7 +29,9 @@ def home(tmp_path):
 def log(root, scale="laptop", stages=("data", "claims"), seconds=90):
     path = root / "data" / "logs" / "stages.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps({"stage": s, "scale": scale, "seconds": seconds, "peak_mb": 5, "device": "cpu"}) + "\n" for s in stages))
+    path.write_text(
+        "".join(json.dumps({"stage": s, "scale": scale, "seconds": seconds, "peak_mb": 5, "device": "cpu"}) + "\n" for s in stages)
+    )
 
 
 def test_stored_size_is_that_of_the_arrays_that_the_generator_would_write():
@@ -37,8 +39,19 @@ def test_stored_size_is_that_of_the_arrays_that_the_generator_would_write():
     faces, size = config.scale.faces, config.scale.image.size
     labelled = faces.train_subjects + faces.val_subjects + faces.test_subjects
     stills = np.zeros(((faces.pretrain_subjects + labelled) * faces.stills_per_subject, size, size, 3), np.uint8)
-    sides = np.zeros((labelled * faces.second_cameras * faces.stills_per_subject + faces.test_subjects * faces.shift_stills, size, size, 3), np.uint8)
-    frames = np.zeros((faces.clip_subjects * faces.frames_per_clip_subject + 5 * (faces.micro_clips + faces.none_clips + faces.shift_clips + 2 * faces.dial_clips), size, size, 3), np.uint8)
+    sides = np.zeros(
+        (labelled * faces.second_cameras * faces.stills_per_subject + faces.test_subjects * faces.shift_stills, size, size, 3), np.uint8
+    )
+    frames = np.zeros(
+        (
+            faces.clip_subjects * faces.frames_per_clip_subject
+            + 5 * (faces.micro_clips + faces.none_clips + faces.shift_clips + 2 * faces.dial_clips),
+            size,
+            size,
+            3,
+        ),
+        np.uint8,
+    )
     assert doctor.stored_gb(config) == pytest.approx((stills.nbytes + sides.nbytes + frames.nbytes) / 1e9)
 
 

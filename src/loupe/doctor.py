@@ -77,7 +77,9 @@ def save_timings(root: Path, note: str = "") -> Path:
     here = {scale for scale, _ in rows}
     kept = {(row["scale"], row["stage"]): row for row in _timings(root) if row["scale"] not in here}
     with (root / TIMINGS).open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, ["scale", "stage", "minutes", "peak_mb", "device", "machine", "note"], lineterminator="\n", extrasaction="ignore")
+        table = csv.DictWriter(
+            file, ["scale", "stage", "minutes", "peak_mb", "device", "machine", "note"], lineterminator="\n", extrasaction="ignore"
+        )
         table.writeheader()
         table.writerows({**row, "scale": scale, "stage": stage} for (scale, stage), row in (kept | rows).items())
     return root / TIMINGS
@@ -187,12 +189,20 @@ def _dvc(root: Path) -> list[Check]:
 
 def _disk(root: Path) -> Check:
     free = shutil.disk_usage(root).free / _GB
-    return Check("disk", GOOD if free >= 5 else WARN if free >= 2 else BAD, f"{free:.0f} GB free; set-up takes about 3 GB, the laptop scale 1 GB more")
+    return Check(
+        "disk",
+        GOOD if free >= 5 else WARN if free >= 2 else BAD,
+        f"{free:.0f} GB free; set-up takes about 3 GB, the laptop scale 1 GB more",
+    )
 
 
 def _memory() -> Check:
     total, free = memory()
-    return Check("memory", GOOD if free >= 3 else WARN, f"{total:.0f} GB, {free:.0f} GB free; the laptop scale takes about 1.2 GB a process, two at a time")
+    return Check(
+        "memory",
+        GOOD if free >= 3 else WARN,
+        f"{total:.0f} GB, {free:.0f} GB free; the laptop scale takes about 1.2 GB a process, two at a time",
+    )
 
 
 def _cores() -> Check:
@@ -222,8 +232,12 @@ def stored_gb(config: Config) -> float:
     """Pictures that a scale generates, in GB as stored (uint8, three channels); macro clips, whose lengths are drawn, are left out."""
     faces, pixels = config.scale.faces, config.scale.image.size**2 * 3
     labelled = faces.train_subjects + faces.val_subjects + faces.test_subjects
-    stills = (faces.pretrain_subjects + labelled * (1 + faces.second_cameras)) * faces.stills_per_subject + faces.test_subjects * faces.shift_stills
-    frames = faces.clip_subjects * faces.frames_per_clip_subject + 5 * (faces.micro_clips + faces.none_clips + faces.shift_clips + 2 * min(faces.dial_clips, faces.micro_clips))
+    stills = (
+        faces.pretrain_subjects + labelled * (1 + faces.second_cameras)
+    ) * faces.stills_per_subject + faces.test_subjects * faces.shift_stills
+    frames = faces.clip_subjects * faces.frames_per_clip_subject + 5 * (
+        faces.micro_clips + faces.none_clips + faces.shift_clips + 2 * min(faces.dial_clips, faces.micro_clips)
+    )
     return (stills + frames) * pixels / _GB
 
 

@@ -23,8 +23,12 @@ _LINKED = ("conf", "notebooks", "src", "dvc.yaml", "dvc.lock", "pyproject.toml")
 def launch(stage: str, overrides: list[str]) -> None:
     """Run `stage` in this process of a launched group (RANK, WORLD_SIZE; alone without them). Raises LoupeError for other stages."""
     if stage not in STAGES:
-        raise LoupeError(f"Stage {stage} is not one long training: launch {' or '.join(STAGES)}, and run the others with `dvc repro {stage}`.")
-    if os.environ.pop("ACCELERATE_USE_FSDP", "false").lower() == "true":  # the loop shards by itself: accelerate's plug-in would not on a CPU
+        raise LoupeError(
+            f"Stage {stage} is not one long training: launch {' or '.join(STAGES)}, and run the others with `dvc repro {stage}`."
+        )
+    if (
+        os.environ.pop("ACCELERATE_USE_FSDP", "false").lower() == "true"
+    ):  # the loop shards by itself: accelerate's plug-in would not on a CPU
         os.environ["LOUPE_SHARD"] = "1"
     root, rank = find_root(), int(os.environ.get("RANK", "0"))
     os.environ["LOUPE_BATCH"] = "1"

@@ -42,7 +42,9 @@ class Session:
         self._started = time.time()
         for name in inputs:
             if not (root / name).exists():
-                raise LoupeError(f"{name} is missing, and stage {stage} reads it: run `dvc repro {stage}` (it makes what comes before, too).")
+                raise LoupeError(
+                    f"{name} is missing, and stage {stage} reads it: run `dvc repro {stage}` (it makes what comes before, too)."
+                )
         self._key = _hash_of_inputs(config, root, inputs)
         self._bench: Bench | None = None
 

@@ -288,7 +288,9 @@ class AblationExperiment:
     arms: list[Arm]
     micro: list[MicronArm]
     more: list[MicronArm]
-    skew: list[float]  # doses: shares of the pre-training people who come from one half of the skin tones; empty where the scale has no `more`
+    skew: list[
+        float
+    ]  # doses: shares of the pre-training people who come from one half of the skin tones; empty where the scale has no `more`
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,9 @@ def test_peers_have_our_size_and_learn():
 def test_sequential_heads_are_the_batched_ones():
     features, labels, subjects = problem(people=4, clips=24, width=6)
     batched = loso_heads(features, labels, subjects, 3, seeds=[0, 3], steps=20, lr=0.05, weight_decays=[0.1])
-    np.testing.assert_allclose(sequential_heads(features, labels, subjects, 3, seeds=[0, 3], steps=20, lr=0.05, decay=0.1), batched, atol=1e-5)
+    np.testing.assert_allclose(
+        sequential_heads(features, labels, subjects, 3, seeds=[0, 3], steps=20, lr=0.05, decay=0.1), batched, atol=1e-5
+    )
 
 
 def test_every_input_path_gives_batches_of_the_same_pixels(tmp_path):
@@ -99,7 +101,12 @@ def test_time_to_quality_counts_training_only_and_finds_the_first_crossing(tmp_p
     table = store.manifest.assign(split=["train"] * 24 + ["val"] * 8, label=np.arange(32) % 2, subject=["a"] * 24 + ["b"] * 8)
     table = table.assign(label_name=[("x", "y")[i % 2] for i in range(32)])
     found = curve(paper_recipe(config), np.asarray(store.images), type(store)(store.images, table), 0, tmp_path / "c", 4)
-    assert len(found.scores) >= 5 and found.seconds[0] == 0 and list(found.seconds) == sorted(found.seconds) and all(0 <= score <= 1 for score in found.scores)
+    assert (
+        len(found.scores) >= 5
+        and found.seconds[0] == 0
+        and list(found.seconds) == sorted(found.seconds)
+        and all(0 <= score <= 1 for score in found.scores)
+    )
 
 
 def test_unknown_rows_are_refused():
@@ -113,6 +120,10 @@ def test_row_f_uses_people_of_no_study():
     config = load(["scale=smoke"], ROOT)
     plan = plan_of(config)
     plan.check()
-    assert plan.seed != config.data.seed and plan.test_subjects == 0 and min(plan.pretrain_subjects, plan.train_subjects, plan.val_subjects) > 0
+    assert (
+        plan.seed != config.data.seed
+        and plan.test_subjects == 0
+        and min(plan.pretrain_subjects, plan.train_subjects, plan.val_subjects) > 0
+    )
     with pytest.raises(LoupeError, match="choose another"):
         plan_of(load(["scale=smoke", f"data.seed={plan.seed}"], ROOT))

@@ -30,7 +30,11 @@ def pictures(seed=0):
 @pytest.fixture
 def labelled(tmp_path):
     people = [f"p{i // 4}" for i in range(COUNT)]
-    write_store(tmp_path / "labelled", pictures(), pd.DataFrame({"subject": people, "split": "test", "label": np.arange(COUNT) % 2, "label_name": ["a", "b"] * 20}))
+    write_store(
+        tmp_path / "labelled",
+        pictures(),
+        pd.DataFrame({"subject": people, "split": "test", "label": np.arange(COUNT) % 2, "label_name": ["a", "b"] * 20}),
+    )
     return tmp_path / "labelled"
 
 

@@ -50,7 +50,12 @@ def table(**columns):
 def sets(tmp_path_factory):
     """Look-alikes of a pre-training, an expression and two micro-expression sets, imported at 32 px below a project's data/imported."""
     root = tmp_path_factory.mktemp("project")
-    makers = {"casia-webface": stills.casia_folders, "rafdb": stills.rafdb, "casme2": micro.casme2, "smic-nir": lambda raw: micro.smic(raw, "NIR")}
+    makers = {
+        "casia-webface": stills.casia_folders,
+        "rafdb": stills.rafdb,
+        "casme2": micro.casme2,
+        "smic-nir": lambda raw: micro.smic(raw, "NIR"),
+    }
     folders = {}
     for name, make in makers.items():
         make(root / "raw" / name)
@@ -72,7 +77,9 @@ def test_validation_people_are_drawn_from_training_and_the_official_validation_i
 
 
 def test_all_official_parts_stand_as_they_are_and_rows_without_a_class_are_left_out():
-    given = table(subject=list("abcd"), split=["train", "val", "test", "train"], label=[0, 1, 0, -1], label_name=["x", "y", "x", "contempt"])
+    given = table(
+        subject=list("abcd"), split=["train", "val", "test", "train"], label=[0, 1, 0, -1], label_name=["x", "y", "x", "contempt"]
+    )
     rows, split = labelled_rows(given, 0, "set")
     assert rows.tolist() == [0, 1, 2] and split.tolist() == ["train", "val", "test"]
 
@@ -106,7 +113,9 @@ def test_nobody_who_is_scored_is_pretrained_on_and_no_copy_of_their_pictures():
 def test_rows_are_copied_and_larger_pictures_made_smaller(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
     store = Store(images, table(sample=range(5), subject=list("abcde"), split=["pretrain"] * 5))
-    write_rows(tmp_path / "same", [(store, np.array([3, 1]), {}), (store, np.array([0]), {"split": "train", "label": 0, "label_name": "x"})], 16)
+    write_rows(
+        tmp_path / "same", [(store, np.array([3, 1]), {}), (store, np.array([0]), {"split": "train", "label": 0, "label_name": "x"})], 16
+    )
     copied = read_store(tmp_path / "same")
     np.testing.assert_array_equal(copied.images, images[[3, 1, 0]])
     assert copied.manifest["split"].tolist() == ["pretrain", "pretrain", "train"] and copied.manifest["subject"].tolist() == ["d", "b", "a"]

@@ -103,4 +103,6 @@ def test_shards_elsewhere_are_read_through_fsspec(store):
 def test_the_command_counts_what_it_wrote(store, tmp_path):
     done = CliRunner().invoke(app, ["data", "shard", str(store), str(tmp_path / "out"), "--shard-size", "10"])
     assert done.exit_code == 0 and "23 faces in 3 shards" in done.output
-    assert isinstance(CliRunner().invoke(app, ["data", "shard", str(store), str(tmp_path / "out"), "--shard-size", "0"]).exception, LoupeError)
+    assert isinstance(
+        CliRunner().invoke(app, ["data", "shard", str(store), str(tmp_path / "out"), "--shard-size", "0"]).exception, LoupeError
+    )

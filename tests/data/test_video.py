@@ -64,7 +64,9 @@ def test_odd_sizes_are_kept(tmp_path):
 def test_phones_turn_their_videos_by_a_flag(tmp_path, degrees, corner, shape):
     path = turned(film(tmp_path / "a.mp4", count=3), degrees)
     frame = next(read_video(path)).pixels
-    assert frame.shape[:2] == shape and frame[corner][1] > 150  # clockwise: the green corner moves to the right, then down, then to the left
+    assert (
+        frame.shape[:2] == shape and frame[corner][1] > 150
+    )  # clockwise: the green corner moves to the right, then down, then to the left
     facts = probe(path)
     assert (facts.height, facts.width) == shape
 

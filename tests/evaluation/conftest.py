@@ -54,8 +54,14 @@ def simulated() -> Callable[..., pd.DataFrame]:
 def simulated_pair() -> Callable[..., tuple[pd.DataFrame, pd.DataFrame]]:
     """Two arms on the same samples and people: make(rng, skill_a, skill_b, **simulate's options)."""
 
-    def make(rng: np.random.Generator, skill_a: float, skill_b: float, *, seeds_b: int | None = None, **options) -> tuple[pd.DataFrame, pd.DataFrame]:
-        size = {"subjects": options.pop("subjects", 20), "per_subject": options.pop("per_subject", 12), "classes": options.pop("classes", 3)}
+    def make(
+        rng: np.random.Generator, skill_a: float, skill_b: float, *, seeds_b: int | None = None, **options
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        size = {
+            "subjects": options.pop("subjects", 20),
+            "per_subject": options.pop("per_subject", 12),
+            "classes": options.pop("classes", 3),
+        }
         people = rng.normal(0, 0.15, size["subjects"])
         labels = rng.integers(size["classes"], size=size["subjects"] * size["per_subject"])
         seeds = options.pop("seeds", 3)

@@ -77,9 +77,19 @@ def test_verdicts_on_a_study_with_known_truth(study):
 def test_not_worse_is_held_against_the_margin_and_not_against_zero(simulated_pair):
     """A loss within the margin, a loss beyond it, and too few people to tell; the rule `better` on the same predictions shows the difference."""
     rng = np.random.default_rng(5)
-    equal, far, few = (simulated_pair(rng, *skills, subjects=n, per_subject=40) for skills, n in (((0.6, 0.6), 60), ((0.45, 0.7), 60), ((0.6, 0.6), 4)))
-    frame = {"study": pd.concat([f.assign(arm=f"{name}-{side}") for name, pair in (("equal", equal), ("far", far)) for side, f in zip("ab", pair, strict=True)])}
-    entries = [claim(f"{name}-{rule}", f"{name}-a", f"{name}-b", rule=rule, sesoi=0.1) for name in ("equal", "far") for rule in ("better", "not-worse")]
+    equal, far, few = (
+        simulated_pair(rng, *skills, subjects=n, per_subject=40) for skills, n in (((0.6, 0.6), 60), ((0.45, 0.7), 60), ((0.6, 0.6), 4))
+    )
+    frame = {
+        "study": pd.concat(
+            [f.assign(arm=f"{name}-{side}") for name, pair in (("equal", equal), ("far", far)) for side, f in zip("ab", pair, strict=True)]
+        )
+    }
+    entries = [
+        claim(f"{name}-{rule}", f"{name}-a", f"{name}-b", rule=rule, sesoi=0.1)
+        for name in ("equal", "far")
+        for rule in ("better", "not-worse")
+    ]
     table = claims_table(ClaimBook({"micro": 3}, tuple(entries)), frame, resamples=2000).set_index("id")
     assert table["verdict"].to_dict() == {
         "equal-better": "not supported", "equal-not-worse": "supported", "far-better": "not supported", "far-not-worse": "not supported",
@@ -99,11 +109,17 @@ def test_the_margin_is_rejected_in_a_fortieth_of_studies_in_which_a_is_worse_by_
     assert np.mean(np.array(p) < 0.05) == pytest.approx(0.025, abs=0.008)
     one_sided = ttest_1samp(values[0], -0.05, alternative="greater").pvalue
     assert p[0] == pytest.approx(min(1, 2 * one_sided), rel=1e-6)
-    assert margin_p(Interval(0.0, 0, 0, 0.0, "percentile"), 0.05, 30) == 0 and margin_p(Interval(-0.05, 0, 0, 0.0, "percentile"), 0.05, 30) == 1
+    assert (
+        margin_p(Interval(0.0, 0, 0, 0.0, "percentile"), 0.05, 30) == 0
+        and margin_p(Interval(-0.05, 0, 0, 0.0, "percentile"), 0.05, 30) == 1
+    )
 
 
 def test_holm_runs_within_a_paper_over_the_claims_that_ran(study):
-    claims = [claim(f"m{i}", "good", "bad") for i in range(3)] + [claim("e", "good", "again", paper="emotic-mae"), claim("none", "good", "missing")]
+    claims = [claim(f"m{i}", "good", "bad") for i in range(3)] + [
+        claim("e", "good", "again", paper="emotic-mae"),
+        claim("none", "good", "missing"),
+    ]
     table = claims_table(ClaimBook({"micro": 3}, tuple(claims)), study, resamples=500).set_index("id")
     micro = ["m0", "m1", "m2"]
     np.testing.assert_allclose(table.loc[micro, "p_holm"].astype(float), holm(table.loc[micro, "p"]), atol=2e-6)
@@ -172,18 +188,38 @@ def test_a_cell_reads_the_people_it_names_and_no_others(tmp_path, simulated_pair
     skills = {"test": (0.5, 0.5), "train": (0.95, 0.4), "val": (0.4, 0.95)}
     parts = {}
     for number, (split, pair) in enumerate(skills.items()):
-        frames = [frame.assign(arm=arm, split=split, sample=lambda f, n=number: f["sample"] + 1000 * n) for arm, frame in zip("ab", simulated_pair(rng, *pair, per_subject=20), strict=True)]
+        frames = [
+            frame.assign(arm=arm, split=split, sample=lambda f, n=number: f["sample"] + 1000 * n)
+            for arm, frame in zip("ab", simulated_pair(rng, *pair, per_subject=20), strict=True)
+        ]
         parts[split] = pd.concat(frames)
     pd.concat([parts["test"], parts["val"]]).to_parquet(folder / "predictions.parquet")
     parts["train"].to_parquet(folder / "training.parquet")
-    claims = [Claim(split, "micron-bert", "s", "s", "uf1", "n", task="micro", a=Cell("study", "a", split=split), b=(Cell("study", "b", split=split),)) for split in ("", "train", "val")]
+    claims = [
+        Claim(
+            split,
+            "micron-bert",
+            "s",
+            "s",
+            "uf1",
+            "n",
+            task="micro",
+            a=Cell("study", "a", split=split),
+            b=(Cell("study", "b", split=split),),
+        )
+        for split in ("", "train", "val")
+    ]
     table = claims_table(ClaimBook({"micro": 3}, tuple(claims)), read_predictions(tmp_path), resamples=500).set_index("id")
     assert table.loc[["train", "val"], "verdict"].tolist() == ["supported", "not supported"] and table.loc["", "p"] > 0.05
     for split, name in (("test", ""), ("train", "train"), ("val", "val")):
         means = [np.mean([uf1(run["label"], run["pred"], 3) for _, run in part.groupby("seed")]) for _, part in parts[split].groupby("arm")]
         assert table.loc[name, ["value_a", "value_b"]].tolist() == pytest.approx(means, abs=1e-6)
         assert table.loc[name, "n_samples"] == 400
-    assert table["cells"].to_dict() == {"": "study/a@1 - study/b@1", "train": "study/a@1 (train people) - study/b@1 (train people)", "val": "study/a@1 (val people) - study/b@1 (val people)"}
+    assert table["cells"].to_dict() == {
+        "": "study/a@1 - study/b@1",
+        "train": "study/a@1 (train people) - study/b@1 (train people)",
+        "val": "study/a@1 (val people) - study/b@1 (val people)",
+    }
     only = {"study": parts["train"]}
     assert decide(claims[0], only, 3, rng)["verdict"] == NOT_RUN and decide(claims[2], only, 3, rng)["verdict"] == NOT_RUN
 
@@ -193,7 +229,9 @@ def test_the_committed_claims():
     assert {claim.paper for claim in book.claims} == {"emotic-mae", "micron-bert"}
     assert sum(claim.a is not None for claim in book.claims) >= 15
     assert all(claim.sentence.endswith(".") and claim.source and claim.paper_number and claim.scales for claim in book.claims)
-    assert book.classes == {"stills": 8, "frames": 8, "units": 32, "micro": 3, "spotting": 2, "localisation": 1} and book.answers == {"units": 2}
+    assert book.classes == {"stills": 8, "frames": 8, "units": 32, "micro": 3, "spotting": 2, "localisation": 1} and book.answers == {
+        "units": 2
+    }
     table = claims_table(book, {}, resamples=10)
     assert set(table["verdict"]) == {NOT_RUN} and table["id"].is_unique and len(table) == len(book.claims)
     columns = (
@@ -211,12 +249,20 @@ def test_the_committed_claim_about_face_parts_tells_a_map_that_finds_them_from_o
     for face in parts:  # a mouth anywhere in the lower half
         column = 4 * rng.integers(0, 6)
         face[16:24, column : column + 12] = 5
-    clips = {"sample": np.arange(36), "subject": np.repeat([f"p{i:02d}" for i in range(12)], 3), "clip": [f"c{i}" for i in range(36)], "label": 0, "pred": 0}
+    clips = {
+        "sample": np.arange(36),
+        "subject": np.repeat([f"p{i:02d}" for i in range(12)], 3),
+        "clip": [f"c{i}" for i in range(36)],
+        "label": 0,
+        "pred": 0,
+    }
     about = {"task": "localisation", "fraction": 1.0, "seed": 0, "fold": "", "split": "loso", **clips}
     where, blurred = (parts == 5).astype(float), (parts == 5).mean(axis=0, keepdims=True).repeat(36, axis=0)
     maps = {"poi": where if sharp else blurred, "mean-mask": blurred, "centre": np.broadcast_to(centre_prior((32, 32)), parts.shape)}
     maps |= {"uniform": np.ones((36, 16)), "contrast": rng.random((36, 16))}
-    rows = [pd.DataFrame({**about, "arm": f"{name}-parts", "energy_inside": part_energy(values, parts, 8)}) for name, values in maps.items()]
+    rows = [
+        pd.DataFrame({**about, "arm": f"{name}-parts", "energy_inside": part_energy(values, parts, 8)}) for name, values in maps.items()
+    ]
     moving = pd.DataFrame({**about, "arm": "poi", "energy_inside": 0.01, "rank_correlation": 0.2})
     (tmp_path / "micron-bert").mkdir()
     pd.concat([moving, *rows]).to_parquet(tmp_path / "micron-bert" / "localisation.parquet")
@@ -235,7 +281,13 @@ def test_stage_dual_view_has_the_arms_that_claims_ask_for_at_each_scale():
         names = {arm.name for arm in experiment.arms}
         assert set(experiment.further_conditions) <= names
         names |= {f"{arm}-{condition}" for arm in experiment.further_conditions for condition in CONDITIONS}
-        asked = {cell.arm for claim in book.claims if scale in claim.scales and claim.a for cell in (claim.a, *claim.b) if cell.stage == "dual-view"}
+        asked = {
+            cell.arm
+            for claim in book.claims
+            if scale in claim.scales and claim.a
+            for cell in (claim.a, *claim.b)
+            if cell.stage == "dual-view"
+        }
         assert asked <= names and {f"{arm}-{condition}" for arm in ("concat", "single") for condition in CONDITIONS} <= asked
 
 
@@ -248,7 +300,13 @@ def test_stage_ablations_has_the_arms_that_claims_ask_for_at_each_scale():
         names = {arm.name for arm in [*experiment.arms, *experiment.micro]} | {skewed_arm(dose) for dose in experiment.skew}
         if config.scale.faces.shift_clips:
             names |= {f"{arm}-{SHIFTED}" for arm in ("micron-bert", "micron-bert-untrained", "flow-svm")}
-        asked = {cell.arm for claim in book.claims if scale in claim.scales and claim.a for cell in (claim.a, *claim.b) if cell.stage == "ablations"}
+        asked = {
+            cell.arm
+            for claim in book.claims
+            if scale in claim.scales and claim.a
+            for cell in (claim.a, *claim.b)
+            if cell.stage == "ablations"
+        }
         assert asked <= names
         assert ({"micron-bert-shifted", "micron-bert-skewed-100"} <= asked) == config.scale.more
 
@@ -259,7 +317,12 @@ def test_claims_on_frames_of_video_name_arms_and_shares_that_each_scale_trains()
         frames = load([f"scale={scale}"], COMMITTED.parents[1]).experiments.low_label.frames
         raw = ["probe-frames", *(arm.name for arm in frames.arms)]
         trained = {(f"{arm}{ending}", share) for arm in raw for ending in ("", SMOOTHED) for share in (1 / frames.every, 1.0)}
-        asked = {(cell.arm, cell.fraction) for claim in book.claims if claim.task == "frames" and scale in claim.scales for cell in (claim.a, *claim.b)}
+        asked = {
+            (cell.arm, cell.fraction)
+            for claim in book.claims
+            if claim.task == "frames" and scale in claim.scales
+            for cell in (claim.a, *claim.b)
+        }
         assert asked <= trained and {arm for arm, _ in asked} >= set(raw)
 
 

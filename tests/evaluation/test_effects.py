@@ -79,9 +79,7 @@ def test_auroc_does_not_depend_on_an_arms_scale(simulated_pair):
     a, b = arms(simulated_pair, "auroc", 2, 2)
     swaps = np.random.default_rng(8).random((20, 7)) < 0.5
     stretched = b.assign(p1=np.exp(b["p1"].astype(float)) * 100)
-    np.testing.assert_array_equal(
-        effect_of(a, b, "auroc", 2).exchanged(swaps), effect_of(a, stretched, "auroc", 2).exchanged(swaps)
-    )
+    np.testing.assert_array_equal(effect_of(a, b, "auroc", 2).exchanged(swaps), effect_of(a, stretched, "auroc", 2).exchanged(swaps))
 
 
 def test_unequal_arms_are_refused(simulated_pair):

@@ -50,7 +50,19 @@ def predictions(skill, seed):
 
 @pytest.mark.parametrize(("skill", "expected"), [(0.0, "inconclusive"), (0.6, "not supported")])
 def test_equal_arms_are_not_supported_above_the_floor_and_inconclusive_on_it(skill, expected):
-    claim = Claim("c", "emotic-mae", "a beats b", "nowhere", "accuracy", "none", task="toy", a=Cell("s", "a"), b=(Cell("s", "b"),), sesoi=0.1, scales=("smoke",))
+    claim = Claim(
+        "c",
+        "emotic-mae",
+        "a beats b",
+        "nowhere",
+        "accuracy",
+        "none",
+        task="toy",
+        a=Cell("s", "a"),
+        b=(Cell("s", "b"),),
+        sesoi=0.1,
+        scales=("smoke",),
+    )
     frames = pd.concat([predictions(skill, 5).assign(arm="a"), predictions(skill, 5).assign(arm="b")])
     row = claims_table(ClaimBook({"toy": 4}, (claim,)), {"s": frames}, resamples=400).iloc[0]
     assert row["verdict"] == expected and ("floor" in row["note"]) == (skill == 0.0)

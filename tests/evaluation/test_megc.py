@@ -69,7 +69,12 @@ def test_bad_logs_are_refused(tmp_path):
     with pytest.raises(LoupeError, match="column dataset"):
         write_log(THREE_FOLDS.drop(columns="dataset"), tmp_path / "x")
     bad = tmp_path / "bad.txt"
-    for text, message in [("c0 0 0\n", "line 1"), ("smic s01\nc0 0 x\n", "line 2"), ("smic s01\nc0 0 -1\n", "line 2"), ("\n", "no prediction")]:
+    for text, message in [
+        ("c0 0 0\n", "line 1"),
+        ("smic s01\nc0 0 x\n", "line 2"),
+        ("smic s01\nc0 0 -1\n", "line 2"),
+        ("\n", "no prediction"),
+    ]:
         bad.write_text(text)
         with pytest.raises(LoupeError, match=message):
             read_log(bad)

@@ -45,7 +45,9 @@ def test_equal_to_scikit_learn_with_all_labels_listed(case):
     np.testing.assert_allclose(per_class_f1(truth, prediction, classes), f1_score(truth, prediction, average=None, **listed), atol=1e-12)
 
 
-@given(st.lists(st.tuples(st.integers(0, 1), st.integers(-3, 3)), min_size=2, max_size=40), st.sampled_from([0.0, 0.05, 0.1, 0.25, 0.5, 1.0]))
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.integers(-3, 3)), min_size=2, max_size=40), st.sampled_from([0.0, 0.05, 0.1, 0.25, 0.5, 1.0])
+)
 @settings(max_examples=60, deadline=None)
 def test_ranking_scores_equal_scikit_learn_with_ties(rows, limit):
     truth, score = (np.array(column) for column in zip(*rows, strict=True))

@@ -43,7 +43,16 @@ def predictions_of(rng, people, split, arm="probe", fraction=1.0, seeds=(0,), cl
             label = np.repeat(rng.integers(classes, size=4), 5)
             score = np.eye(classes)[label] + noise * rng.normal(size=(20, classes))
             values = np.exp(score) / np.exp(score).sum(1, keepdims=True)
-            about = {"task": "frames", "arm": arm, "fraction": fraction, "seed": seed, "fold": "", "split": split, "subject": f"{split}{person}", "clip": f"{split}{person}-1"}
+            about = {
+                "task": "frames",
+                "arm": arm,
+                "fraction": fraction,
+                "seed": seed,
+                "fold": "",
+                "split": split,
+                "subject": f"{split}{person}",
+                "clip": f"{split}{person}-1",
+            }
             rows.append(pd.DataFrame({**about, "sample": sample + 20 * person + np.arange(20), "label": label, "pred": values.argmax(1)}).assign(**{f"p{c}": values[:, c].astype(np.float32) for c in range(classes)}))  # fmt: skip
     return pd.concat(rows, ignore_index=True)
 
@@ -133,7 +142,9 @@ def test_arms_get_windows_of_their_own_that_test_rows_cannot_move():
     """One arm is noisy in every frame, the other right wherever a class is held and hurt by any mixing; then every test row is spoilt."""
     rng = np.random.default_rng(4)
     noisy = pd.concat([predictions_of(rng, 12, "val"), predictions_of(rng, 5, "test", sample=240)])
-    sharp = pd.concat([predictions_of(rng, 12, "val", noise=0.0), predictions_of(rng, 5, "test", noise=0.0, sample=240)]).assign(arm="sharp")
+    sharp = pd.concat([predictions_of(rng, 12, "val", noise=0.0), predictions_of(rng, 5, "test", noise=0.0, sample=240)]).assign(
+        arm="sharp"
+    )
     raw = pd.concat([noisy, sharp], ignore_index=True)
     found, windows = smooth_arms(raw, TIMES, WINDOWS, 3)
     chosen = windows.set_index("arm")["window"]
@@ -158,8 +169,12 @@ def test_the_effect_of_smoothing_is_one_over_people_not_frames():
     smooth = smooth_predictions(raw, TIMES, 3)
     effect = effect_of(smooth, raw, "macro_f1", 8)  # five classes that nobody shows: each counts as 0
     assert len(effect.subjects) == 10
-    assert effect.resampled(np.ones((1, 10)))[0] == pytest.approx(macro_f1(smooth["label"], smooth["pred"], 8) - macro_f1(raw["label"], raw["pred"], 8))
+    assert effect.resampled(np.ones((1, 10)))[0] == pytest.approx(
+        macro_f1(smooth["label"], smooth["pred"], 8) - macro_f1(raw["label"], raw["pred"], 8)
+    )
     twice = np.ones((1, 10))
     twice[0, 0] = 2
     more = pd.concat([smooth, smooth[smooth["subject"] == "test0"]]), pd.concat([raw, raw[raw["subject"] == "test0"]])
-    assert effect.resampled(twice)[0] == pytest.approx(macro_f1(more[0]["label"], more[0]["pred"], 8) - macro_f1(more[1]["label"], more[1]["pred"], 8))
+    assert effect.resampled(twice)[0] == pytest.approx(
+        macro_f1(more[0]["label"], more[0]["pred"], 8) - macro_f1(more[1]["label"], more[1]["pred"], 8)
+    )

@@ -51,7 +51,9 @@ def test_small_sample_interval_of_a_mean_approaches_students():
     # For a mean of normal data the exact interval is Student's; plain resampling of 8 values is 22 % narrower.
     values = stats.norm.ppf((np.arange(8) + 0.5) / 8)
     exact = stats.t.ppf(0.975, 7) * values.std(ddof=1) / np.sqrt(8)
-    expanded, plain = (bootstrap_interval(mean_effect(values), np.random.default_rng(0), resamples=50_000, small_sample=s) for s in (True, False))
+    expanded, plain = (
+        bootstrap_interval(mean_effect(values), np.random.default_rng(0), resamples=50_000, small_sample=s) for s in (True, False)
+    )
     assert expanded.high == pytest.approx(exact, rel=0.05) and expanded.low == pytest.approx(-exact, rel=0.05)
     assert plain.high < 0.85 * exact
     percentile = interval_from(0.0, np.linspace(-1, 1, 100_001), np.zeros(8))

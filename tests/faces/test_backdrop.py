@@ -52,7 +52,8 @@ def test_somebody_walks_past_at_the_speed_given():
 
 def test_the_dial_decides_how_far_and_how_often_but_not_what_is_drawn():
     drawn = [
-        [draw_backdrop(np.random.default_rng(seed), picture(), "plain", 0.4, dial.background, dial.passing, (1, 4)) for seed in range(400)] for dial in DIALS
+        [draw_backdrop(np.random.default_rng(seed), picture(), "plain", 0.4, dial.background, dial.passing, (1, 4)) for seed in range(400)]
+        for dial in DIALS
     ]
     ways = [np.array([there.moved(0.4) for there in one]) for one in drawn]
     assert not ways[0].any() and all(there.passer is None for there in drawn[0])

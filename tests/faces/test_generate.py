@@ -75,7 +75,21 @@ def test_a_kept_person_with_any_damaged_byte_is_drawn_again(prepared, tmp_path):
 
 def test_manifest_describes_every_image(prepared):
     folder, counts = prepared
-    assert counts == {"stills": 32, "camera": 24, "shift": 8, "clips": 8, "micro": 25, "micro_shift": 10, "micro_calm": 10, "micro_wild": 10, "macro": counts["macro"]} and counts["macro"] >= 3
+    assert (
+        counts
+        == {
+            "stills": 32,
+            "camera": 24,
+            "shift": 8,
+            "clips": 8,
+            "micro": 25,
+            "micro_shift": 10,
+            "micro_calm": 10,
+            "micro_wild": 10,
+            "macro": counts["macro"],
+        }
+        and counts["macro"] >= 3
+    )
     for name, count in counts.items():
         manifest = pd.read_parquet(folder / "out" / name / "manifest.parquet")
         images = np.load(folder / "out" / name / "images.npy", mmap_mode="r")

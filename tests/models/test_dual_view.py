@@ -98,7 +98,9 @@ def test_maps_are_the_attention_that_was_used(variant):
                     rr, cc = r + step // 3 - 1, c + step % 3 - 1
                     inside = 0 <= rr < 3 and 0 <= cc < 4
                     expected = local_weights[patch, view * 12 + rr * 4 + cc] if inside else 0.0
-                    assert float(maps["local"][sample, patch, 9 * view + step]) == pytest.approx(float(expected.detach()) if inside else 0.0, abs=1e-5)
+                    assert float(maps["local"][sample, patch, 9 * view + step]) == pytest.approx(
+                        float(expected.detach()) if inside else 0.0, abs=1e-5
+                    )
     torch.testing.assert_close(maps["local"].sum(-1), torch.ones(2, 12))
 
 
@@ -178,7 +180,9 @@ def slow_classifier(model, examined, ipsilateral):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("options", [{}, {"share_low": False}, {"fuse_at": 0, "fusion_depth": 2}, {"fuse_at": 2, "attention": False}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"share_low": False}, {"fuse_at": 0, "fusion_depth": 2}, {"fuse_at": 2, "attention": False}], ids=str
+)
 def test_classifier_equals_loops_in_value_map_and_after_one_step(nano, images, variant, options):
     """In float64, where both sides differ by rounding alone: in float32 that rounding comes near 1e-5 by itself."""
     fast, slow = (classifier(nano(image_size=24, width=16), variant=variant, **options).double() for _ in range(2))

@@ -128,7 +128,9 @@ def test_init_weights_covers_every_tensor(name):
     model.init_weights(torch.Generator().manual_seed(1))
     assert not [n for n, t in model.state_dict().items() if t.is_floating_point() and not t.isfinite().all()]
     for (n, a), b in zip(fresh.named_buffers(), model.buffers(), strict=True):
-        torch.testing.assert_close(a, b, msg=f"{n} starts otherwise than when it is built", check_dtype=True) if "num_batches" not in n else None
+        torch.testing.assert_close(
+            a, b, msg=f"{n} starts otherwise than when it is built", check_dtype=True
+        ) if "num_batches" not in n else None
     assert torch.isfinite(loss_of(model.train()(*inputs(model))))
 
 
@@ -220,7 +222,18 @@ def test_the_normal_path_computes_no_attention_map(name, monkeypatch):
     assert maps["importance"].shape == (6, 16)
 
 
-GROUPED = ["encoder", "mae", "concat-own-low", "concat-two-layers", "updown", "late", "micron-dino", "micron-mask", "micron-classifier", "difference-vit"]
+GROUPED = [
+    "encoder",
+    "mae",
+    "concat-own-low",
+    "concat-two-layers",
+    "updown",
+    "late",
+    "micron-dino",
+    "micron-mask",
+    "micron-classifier",
+    "difference-vit",
+]
 
 
 @pytest.mark.parametrize("name", GROUPED)
@@ -250,7 +263,11 @@ def test_convolutional_baselines_have_layers_and_decay_too():
         layers = group_parameters(model, model.group_matcher(coarse=False), reverse=True)
         assert layers[first] == 0 and layers["head.weight"] == layers["head.bias"] == max(layers.values()) > 0
         assert set(layers) == {n for n, _ in model.named_parameters()}
-    order = [layers for n, layers in group_parameters(build("small-cnn"), SmallVGG(8).group_matcher(), reverse=True).items() if n.endswith("weight")]
+    order = [
+        layers
+        for n, layers in group_parameters(build("small-cnn"), SmallVGG(8).group_matcher(), reverse=True).items()
+        if n.endswith("weight")
+    ]
     assert order == sorted(order)
 
 
@@ -306,7 +323,9 @@ def test_bfloat16_autocast_stays_close(name):
     torch.testing.assert_close(rough.float(), exact, rtol=0.03, atol=0.03)
 
 
-@pytest.mark.parametrize("name", ["mae", "concat", "concat-own-low", "late", "updown", "micron", "micron-dino", "micron-off", "micron-classifier"])
+@pytest.mark.parametrize(
+    "name", ["mae", "concat", "concat-own-low", "late", "updown", "micron", "micron-dino", "micron-off", "micron-classifier"]
+)
 def test_distributed_training_finds_every_parameter_used(name):
     """DDP without find_unused_parameters fails on its second step if any trainable tensor took no part in the first."""
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)

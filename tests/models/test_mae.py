@@ -41,7 +41,9 @@ def slow_mae(model, images, noise):
     "ratio, norm_pix, norm_channels, deep", [(0.75, True, False, 1), (0.75, False, False, 2), (0.5, True, True, 1), (0.9, False, False, 1)]
 )
 def test_equals_loops_in_value_and_after_one_step(nano, images, ratio, norm_pix, norm_channels, deep):
-    fast, slow = (build(nano(depth=1), mask_ratio=ratio, norm_pix=norm_pix, norm_channels=norm_channels, decoder_depth=deep) for _ in range(2))
+    fast, slow = (
+        build(nano(depth=1), mask_ratio=ratio, norm_pix=norm_pix, norm_channels=norm_channels, decoder_depth=deep) for _ in range(2)
+    )
     slow.load_state_dict(fast.state_dict())
     batch, noise = images(2), torch.rand(2, 16, generator=torch.Generator().manual_seed(2))
     out = fast(batch, noise)

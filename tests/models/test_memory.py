@@ -30,7 +30,9 @@ def vit_b_mae(**options):
     size = SIZES["base"]
     with torch.device("meta"):
         encoder = Encoder.of_size(size, image_size=224, patch_size=16, **options)
-        return MaskedAutoencoder(encoder, decoder_width=size.decoder_width, decoder_depth=size.decoder_depth, decoder_heads=size.decoder_heads)
+        return MaskedAutoencoder(
+            encoder, decoder_width=size.decoder_width, decoder_depth=size.decoder_depth, decoder_heads=size.decoder_heads
+        )
 
 
 @pytest.mark.parametrize("batch, limit", [(64, 24), (256, 80)])

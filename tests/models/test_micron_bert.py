@@ -197,7 +197,9 @@ def test_topk_never_looks_at_the_dropped_patches():
     everything = MicroAttention(16)
     everything.load_state_dict(layer.state_dict())
     whole = everything(swapped, reference, ct).tokens
-    torch.testing.assert_close(out.tokens.gather(1, out.kept[..., None].expand(-1, -1, 16)), whole.gather(1, out.kept[..., None].expand(-1, -1, 16)))
+    torch.testing.assert_close(
+        out.tokens.gather(1, out.kept[..., None].expand(-1, -1, 16)), whole.gather(1, out.kept[..., None].expand(-1, -1, 16))
+    )
 
 
 @pytest.mark.parametrize(
@@ -308,7 +310,9 @@ def test_forward_equals_loops_in_value_state_and_after_one_step(nano, images, ge
         torch.testing.assert_close(out["teacher"].double(), teacher, rtol=1e-5, atol=1e-5)
         fast.update_teacher(out["teacher"], momentum=0.9)
         with torch.no_grad():
-            students = dict(slow.encoder.named_parameters(prefix="teacher_encoder")) | dict(slow.head.named_parameters(prefix="teacher_head"))
+            students = dict(slow.encoder.named_parameters(prefix="teacher_encoder")) | dict(
+                slow.head.named_parameters(prefix="teacher_head")
+            )
             for name, parameter in slow.named_parameters():
                 if name.startswith("teacher"):
                     parameter.copy_(0.9 * parameter + 0.1 * students[name])

@@ -75,7 +75,11 @@ def decoder_tensors(width, patches, patch, small=64, depth=1, mask_token=True):
 def released_micron_bert(backbone, width, patches, patch, *, hidden=16, out=5, bottleneck=6):
     """State dict in the released layout, DINO parts included."""
     state = {f"backbone.{k}": v for k, v in backbone.state_dict().items()}
-    state |= {f"att.{n}.{s}": torch.randn((width, width) if s == "weight" else (width,)) for n in ("to_q", "to_k", "to_v", "proj") for s in ("weight", "bias")}
+    state |= {
+        f"att.{n}.{s}": torch.randn((width, width) if s == "weight" else (width,))
+        for n in ("to_q", "to_k", "to_v", "proj")
+        for s in ("weight", "bias")
+    }
     state |= decoder_tensors(width, patches, patch, small=width, mask_token=False)
     state |= {f"student.{k}": v for k, v in state.items() if k.startswith("backbone.")}
     state |= {f"teacher.backbone.{k}": torch.randn_like(v) for k, v in backbone.state_dict().items()}
@@ -105,7 +109,9 @@ def write(tmp_path, case, size, heads=None):
     network = randomise(Backbone(image, patch, width, size["depth"], size["heads"], pooled=case == "mae-face-pooled"))
     state = dict(network.state_dict())
     args = argparse.Namespace(model="mae_vit", lr=1e-3, betas=[0.9, 0.95], resume="", nested={"a": None})
-    layout = "micron-bert" if case.startswith("micron-bert") else "mae-face" if case.startswith("mae-face") or case == "mae-encoder" else "mae"
+    layout = (
+        "micron-bert" if case.startswith("micron-bert") else "mae-face" if case.startswith("mae-face") or case == "mae-encoder" else "mae"
+    )
     if layout == "mae":
         state |= decoder_tensors(width, patches, patch)
     if case == "mae-face-pooled":
@@ -155,7 +161,9 @@ def test_a_full_vit_b_16_loads_from_every_layout(tmp_path):
     halved = lambda tensors: {name: tensor.half() for name, tensor in tensors.items()}
     attention = {f"att.{n}.{s}": tape[: 768 * 768].view(768, 768) if s == "weight" else tape[:768] for n in ("to_q", "to_k", "to_v", "proj")
                  for s in ("weight", "bias")}  # fmt: skip
-    micron = {f"backbone.{name}": tensor for name, tensor in state.items()} | attention | halved(decoder_tensors(768, 196, 16, mask_token=False))
+    micron = (
+        {f"backbone.{name}": tensor for name, tensor in state.items()} | attention | halved(decoder_tensors(768, 196, 16, mask_token=False))
+    )
     files = {
         "timm": state,
         "mae-face": {"model": state},
@@ -371,7 +379,9 @@ def damaged(tmp_path, how):
         path = tmp_path / "ours.safetensors"
         encoder = Encoder(image_size=16, patch_size=8, width=64, depth=2, heads=2)
         save_pretrained(MaskedAutoencoder(encoder, decoder_width=32, decoder_depth=2, decoder_heads=2), path)
-        drop = {"last-block": "encoder.blocks.1.", "last-decoder-block": "decoder.blocks.1.", "no-decoder": ("decoder.", "mask_token")}.get(how, "-")
+        drop = {"last-block": "encoder.blocks.1.", "last-decoder-block": "decoder.blocks.1.", "no-decoder": ("decoder.", "mask_token")}.get(
+            how, "-"
+        )
         rewrite(path, drop, **{"stated-image": {"image_size": 32}, "stated-heads": {"heads": 3}, "stated-word": {"depth": "2"},
                                "stated-endless": {"depth": 10**9}}.get(how, {}))  # fmt: skip
     elif how == "named-network":
@@ -381,7 +391,9 @@ def damaged(tmp_path, how):
         path, *_ = write(tmp_path, "mae", SMALL)
         content = torch.load(path, weights_only=False)
         for index in range(2, 12):
-            content["model"] |= {k.replace("blocks.1.", f"blocks.{index}."): v for k, v in content["model"].items() if k.startswith("blocks.1.")}
+            content["model"] |= {
+                k.replace("blocks.1.", f"blocks.{index}."): v for k, v in content["model"].items() if k.startswith("blocks.1.")
+            }
         content["args"].model = "mae_vit_base_patch16_dec64d2b"
         torch.save(content, path)
     if how in ("missing", "no-positions", "misshapen", "odd-patch", "no-square", "unexpected", "other-network", "no-tensors", "list"):

@@ -21,19 +21,39 @@ def predictions(arm, wrong, split="test", seeds=(0, 1), people=4):
 
 
 CLEAN = pd.concat([predictions("concat", 2), predictions("concat", 20, "val"), predictions("concat-camera", 0), predictions("single", 4)])
-FURTHER = pd.concat([predictions("single-covered", 8), predictions("concat-covered", 6), predictions("concat-shifted", 10, people=3), predictions("single-shifted", 12, people=3)])
+FURTHER = pd.concat(
+    [
+        predictions("single-covered", 8),
+        predictions("concat-covered", 6),
+        predictions("concat-shifted", 10, people=3),
+        predictions("single-shifted", 12, people=3),
+    ]
+)
 
 
 def test_each_arm_has_its_score_in_each_condition_and_no_other():
     table = condition_scores(CLEAN, FURTHER, 2)
     found = {(row.arm, row.condition): row for row in table.itertuples()}
-    wrong = {("concat", "clean"): 2, ("concat", "shifted"): 10, ("concat", "covered"): 6, ("single", "clean"): 4, ("single", "shifted"): 12, ("single", "covered"): 8}
+    wrong = {
+        ("concat", "clean"): 2,
+        ("concat", "shifted"): 10,
+        ("concat", "covered"): 6,
+        ("single", "clean"): 4,
+        ("single", "shifted"): 12,
+        ("single", "covered"): 8,
+    }
     assert list(found) == list(wrong)  # in this order; neither validation people nor the arm without a condition
     for key, count in wrong.items():
         runs = [predictions("x", count, seeds=(seed,)) for seed in (0, 1)]
         scores = [macro_f1(run["label"], run["pred"], 2) for run in runs]
-        assert found[key].macro_f1_mean == pytest.approx(np.mean(scores)) and found[key].macro_f1_sd == pytest.approx(np.std(scores, ddof=1))
-        assert found[key].n_subjects == (3 if key[1] == "shifted" else 4) and found[key].n_seeds == 2 and found[key].guess == pytest.approx(0.5)
+        assert found[key].macro_f1_mean == pytest.approx(np.mean(scores)) and found[key].macro_f1_sd == pytest.approx(
+            np.std(scores, ddof=1)
+        )
+        assert (
+            found[key].n_subjects == (3 if key[1] == "shifted" else 4)
+            and found[key].n_seeds == 2
+            and found[key].guess == pytest.approx(0.5)
+        )
 
 
 def test_without_shifted_pictures_the_condition_is_left_out():
@@ -52,4 +72,6 @@ def test_the_figure_draws_the_table_and_its_words_say_it():
     assert f"dual view (concat) shifted {table['macro_f1_mean'][1]:.3f}" in drawing.alt and "guessing 0.500" in drawing.alt
     assert "4 unseen people" in drawing.caption
     assert render(drawing, "svg") == render(condition_plot(table), "svg")
-    assert render(condition_plot(condition_scores(CLEAN[CLEAN["seed"] == 0], FURTHER[FURTHER["seed"] == 0], 2)), "png")  # one seed: no spread
+    assert render(
+        condition_plot(condition_scores(CLEAN[CLEAN["seed"] == 0], FURTHER[FURTHER["seed"] == 0], 2)), "png"
+    )  # one seed: no spread

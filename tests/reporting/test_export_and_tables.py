@@ -43,7 +43,15 @@ def test_everything_is_inside_and_the_sums_are_right(study, tmp_path, monkeypatc
     monkeypatch.setattr("loupe.reporting.export.card_text", lambda root: "# Data card\n")
     with zipfile.ZipFile(export(study, tmp_path / "a.zip")) as archive:
         inside = {name.removeprefix("loupe-results/"): archive.read(name) for name in archive.namelist()}
-    for name in ("claims.csv", "provenance.json", "README.txt", "data-card.md", "dvc.lock", "conf/study.yaml", "tables/low-label/other.tex"):
+    for name in (
+        "claims.csv",
+        "provenance.json",
+        "README.txt",
+        "data-card.md",
+        "dvc.lock",
+        "conf/study.yaml",
+        "tables/low-label/other.tex",
+    ):
         assert name in inside
     sums = dict(reversed(line.split("  ")) for line in inside.pop("SHA256SUMS").decode().splitlines())
     assert sums == {name: hashlib.sha256(content).hexdigest() for name, content in inside.items()}

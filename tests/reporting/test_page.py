@@ -313,7 +313,9 @@ def test_damage_to_what_the_answer_rests_on_is_an_error_that_names_the_file(stud
 
 
 def test_a_long_table_is_cut_and_says_so(study):
-    pd.DataFrame({"row": range(100), "metric": "sensitivity_at_fpr05"}).to_csv(study / "reports" / "tables" / "low-label" / "long.csv", index=False)
+    pd.DataFrame({"row": range(100), "metric": "sensitivity_at_fpr05"}).to_csv(
+        study / "reports" / "tables" / "low-label" / "long.csv", index=False
+    )
     page = _read(build_page(study))
     assert "40 more rows in the CSV." in page.text
     assert "sensitivity at 5 % false alarms" in page.text

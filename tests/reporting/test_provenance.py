@@ -127,7 +127,9 @@ def finished(tmp_path, monkeypatch):
         session = start(stage)
         if trained:
             recipe = SimpleNamespace(seed=0, lr=[0.1], batch=4, precision="fp32")
-            with RunRecord.open(session.bench.folder, "one", recipe, 0, SimpleNamespace(device=torch.device("cpu"), num_processes=1)) as record:
+            with RunRecord.open(
+                session.bench.folder, "one", recipe, 0, SimpleNamespace(device=torch.device("cpu"), num_processes=1)
+            ) as record:
                 record.add([{"step": 0, "loss": 1.0}])
         (session.tables / "a.csv").write_text("a\n1\n")
         session.finish()
@@ -171,7 +173,9 @@ def test_a_run_without_a_note_does_not_take_that_of_the_run_before(finished):
     assert "commit" not in entry
     provenance.note(root, "claims", "b" * 40, True)
     notes = root / "data" / "logs" / "made.jsonl"
-    notes.write_text(notes.read_text().replace(json.loads(notes.read_text().splitlines()[-1])["noted"], "2099-01-01T00:00:01+0000") + '{"stage": "cl')
+    notes.write_text(
+        notes.read_text().replace(json.loads(notes.read_text().splitlines()[-1])["noted"], "2099-01-01T00:00:01+0000") + '{"stage": "cl'
+    )
     (entry,) = provenance.stage_log(root)
     assert (entry["commit"], entry["dirty"]) == ("b" * 40, True)
 

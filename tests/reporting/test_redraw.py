@@ -30,7 +30,11 @@ def study(tmp_path):
     claims = pd.DataFrame(rows)
     (root / "reports").mkdir(parents=True)
     claims.to_csv(root / "reports" / "claims.csv", index=False)
-    save(effect_plot(claims[claims["effect"].notna()], caption="Of one claim."), root / "reports" / "figures" / "claims", "effects-emotic-mae")
+    save(
+        effect_plot(claims[claims["effect"].notna()], caption="Of one claim."),
+        root / "reports" / "figures" / "claims",
+        "effects-emotic-mae",
+    )
     return root
 
 

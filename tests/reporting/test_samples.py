@@ -32,7 +32,9 @@ def people():
 
 def test_columns_are_test_people_and_rows_show_the_same_person(people):
     labelled, camera = store(people), store(people, first=100)
-    shift = store([{"subject": name, "split": "test", "label": 0, "label_name": "Neutral"} for name in ("g4", "g4", "g3", "g2", "g1")], first=200)
+    shift = store(
+        [{"subject": name, "split": "test", "label": 0, "label_name": "Neutral"} for name in ("g4", "g4", "g3", "g2", "g1")], first=200
+    )
     drawing = other_looks(labelled, camera, shift, columns=3)
     # People g1, g2 or g3, g4: first stills 2, 4 or 6, 8; held-out pictures 204, 203 or 202, 200.
     top, middle, bottom = np.array(shown(drawing)).reshape(3, -1)
@@ -48,7 +50,10 @@ def test_a_set_that_is_empty_has_no_row(people):
 
 
 def test_a_clip_is_shown_in_the_order_of_time():
-    rows = [{"subject": "g0", "clip": "a", "frame": frame, "fps": 30.0, "label": 0, "label_name": "Neutral", "split": "train"} for frame in (0, 5, 10)]
+    rows = [
+        {"subject": "g0", "clip": "a", "frame": frame, "fps": 30.0, "label": 0, "label_name": "Neutral", "split": "train"}
+        for frame in (0, 5, 10)
+    ]
     rows += [
         {"subject": "g1", "clip": "b", "frame": frame, "fps": 30.0, "label": label, "label_name": name, "split": "train"}
         for frame, label, name in ((10, 0, "Neutral"), (0, 0, "Neutral"), (5, 4, "Happiness"))

@@ -11,13 +11,22 @@ from loupe.reporting.skew import skew_curve, skew_points
 from loupe.reporting.style import ARMS
 
 DOSES = [0.5, 0.75, 1.0]
-RIGHTS = {"micron-bert-skewed-50": [4, 3, 4], "micron-bert-skewed-75": [3, 3, 2], "micron-bert-skewed-100": [3, 1, 2], "micron-bert-untrained": [1, 2, 1]}
+RIGHTS = {
+    "micron-bert-skewed-50": [4, 3, 4],
+    "micron-bert-skewed-75": [3, 3, 2],
+    "micron-bert-skewed-100": [3, 1, 2],
+    "micron-bert-untrained": [1, 2, 1],
+}
 
 
 @pytest.fixture
 def doses(run_of):
     """Two head seeds an arm; an arm that the figure must not take in stands beside them."""
-    runs = [run_of(arm, 1.0, seed, [min(4, right + seed) for right in rights], task="micro", split="loso") for arm, rights in RIGHTS.items() for seed in (0, 1)]
+    runs = [
+        run_of(arm, 1.0, seed, [min(4, right + seed) for right in rights], task="micro", split="loso")
+        for arm, rights in RIGHTS.items()
+        for seed in (0, 1)
+    ]
     return pd.concat([*runs, run_of("micron-bert-shifted", 1.0, 0, [0, 0, 0], task="micro", split="loso")], ignore_index=True)
 
 
@@ -39,7 +48,9 @@ def test_the_curve_stands_where_the_points_are_and_the_untrained_copy_is_a_level
     (curve,), untrained = [line for line in axis.lines if len(line.get_xdata()) == 3], points.iloc[3]
     assert curve.get_xydata().tolist() == points.iloc[:3][["dose", "value"]].to_numpy().tolist()
     (level,) = [line for line in axis.lines if line.get_label() == ARMS["micron-bert-untrained"].label]
-    assert set(level.get_ydata()) == {untrained["value"]} and to_hex(level.get_color()).lower() == ARMS["micron-bert-untrained"].colour.lower()
+    assert (
+        set(level.get_ydata()) == {untrained["value"]} and to_hex(level.get_color()).lower() == ARMS["micron-bert-untrained"].colour.lower()
+    )
     (bars,) = axis.collections
     for bar, row in zip(bars.get_segments(), points.iloc[:3].itertuples(), strict=True):
         np.testing.assert_allclose(bar, [[row.dose, row.low], [row.dose, row.high]], atol=1e-12)

@@ -61,7 +61,10 @@ def found(root):
 
 def test_untouched_results_are_identical(checkout):
     reports = verify(checkout)
-    assert [(report.stage, report.status, report.identical) for report in reports] == [("low-label", IDENTICAL, 3), ("claims", IDENTICAL, 2)]
+    assert [(report.stage, report.status, report.identical) for report in reports] == [
+        ("low-label", IDENTICAL, 3),
+        ("claims", IDENTICAL, 2),
+    ]
 
 
 @pytest.mark.parametrize(

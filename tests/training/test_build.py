@@ -32,7 +32,11 @@ def test_micron_bert_masks_and_keeps_the_share_of_patches_it_is_asked_for():
 def test_one_setting_checkpoints_the_blocks_of_every_model():
     saving = load(["scale=smoke", "scale.encoder.checkpoint_blocks=true"], Path(__file__).resolve().parents[2])
     for config, asked in ((CONFIG, False), (saving, True)):
-        models = build_mae(config), build_micron_bert(config, 0), build_classifier(config, Arm("x", "concat", init="scratch"), 8, 0, Path("none"))
+        models = (
+            build_mae(config),
+            build_micron_bert(config, 0),
+            build_classifier(config, Arm("x", "concat", init="scratch"), 8, 0, Path("none")),
+        )
         assert [model.encoder.checkpoint_blocks for model in models] == [asked] * 3
         assert [model.decoder.checkpoint_blocks for model in models[:2]] == [asked] * 2
 

@@ -20,7 +20,9 @@ def clips(names: list[str]) -> OnsetApex:
     frames = np.zeros((count, 2, 2, 3), dtype=np.uint8)
     labels = np.array([NAMES.index(name) if NAMES.index(name) < 3 else -1 for name in names])
     people = np.array([f"p{i % 4}" for i in range(count)])
-    return OnsetApex(frames, frames, labels, names, people, np.array([f"c{i:02d}" for i in range(count)]), 100 + np.arange(count), np.arange(count))
+    return OnsetApex(
+        frames, frames, labels, names, people, np.array([f"c{i:02d}" for i in range(count)]), 100 + np.arange(count), np.arange(count)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,14 @@ def test_head_predictions_are_those_of_loso_heads_beside_the_right_clips(config)
     for task in clip_tasks(pairs).values():
         table = head_predictions(task, "arm", features, config)
         each = loso_heads(
-            features[task.chosen], task.labels, task.subjects, task.classes, seeds=[0, 3], steps=head.steps, lr=head.lr, weight_decays=settings.weight_decays
+            features[task.chosen],
+            task.labels,
+            task.subjects,
+            task.classes,
+            seeds=[0, 3],
+            steps=head.steps,
+            lr=head.lr,
+            weight_decays=settings.weight_decays,
         )
         assert set(table["task"]) == {task.name} and set(table["split"]) == {"loso"} and (table["fold"] == table["subject"]).all()
         for seed, probabilities in zip([0, 3], each, strict=True):

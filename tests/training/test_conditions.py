@@ -26,7 +26,9 @@ def store_of(folder, splits, seed):
     images = np.random.default_rng(seed).integers(0, 256, (len(splits), size, size, 3), dtype=np.uint8)
     people = [f"{split}{row // 4}" for row, split in enumerate(splits)]
     names = np.array(["calm", "glad"])[np.arange(len(splits)) % 2]
-    write_store(folder, images, pd.DataFrame({"subject": people, "split": splits, "label": np.arange(len(splits)) % 2, "label_name": names}))
+    write_store(
+        folder, images, pd.DataFrame({"subject": people, "split": splits, "label": np.arange(len(splits)) % 2, "label_name": names})
+    )
     return folder
 
 
@@ -67,7 +69,9 @@ def test_conditions_leave_the_clean_predictions_alone_and_see_other_pictures(gri
     with_, without = grid("with", [SINGLE, CONCAT]).cells(), grid("without", [SINGLE, CONCAT], ()).cells()
     assert set(without["arm"]) == {"single", "concat"}
     for arm in ("single", "concat"):
-        pd.testing.assert_frame_equal(with_[with_["arm"] == arm].reset_index(drop=True), without[without["arm"] == arm].reset_index(drop=True))
+        pd.testing.assert_frame_equal(
+            with_[with_["arm"] == arm].reset_index(drop=True), without[without["arm"] == arm].reset_index(drop=True)
+        )
         clean = with_[(with_["arm"] == arm) & (with_["split"] == "test")]
         covered = with_[with_["arm"] == f"{arm}-covered"]
         assert clean["label"].tolist() == covered["label"].tolist() and clean["subject"].tolist() == covered["subject"].tolist()
@@ -85,7 +89,10 @@ def test_the_second_view_of_a_condition_is_made_of_its_own_pictures(grid, tmp_pa
 
     monkeypatch.setattr(stills, "predict", watched)
     grid("d", [Arm("duplicate", "concat", view="duplicate", init="scratch")])
-    stores = [(read_store(tmp_path / name).images, rows) for name, rows in (("labelled", np.arange(16, 32)), ("covered", np.arange(12)), ("shift", np.arange(4, 12)))]
+    stores = [
+        (read_store(tmp_path / name).images, rows)
+        for name, rows in (("labelled", np.arange(16, 32)), ("covered", np.arange(12)), ("shift", np.arange(4, 12)))
+    ]
     assert len(shown) == 3
     for (images, view), (stored, rows) in zip(shown, stores, strict=True):
         np.testing.assert_array_equal(images, stored[rows])

@@ -26,7 +26,12 @@ PEOPLE = {**{f"a{i}": "train" for i in range(6)}, **{f"v{i}": "val" for i in ran
 def labelled(tmp_path):
     subject = np.repeat(list(PEOPLE), 4)
     label = np.tile([0, 1], len(subject) // 2)
-    table = {"subject": subject, "split": [PEOPLE[name] for name in subject], "label": label, "label_name": np.array(["calm", "glad"])[label]}
+    table = {
+        "subject": subject,
+        "split": [PEOPLE[name] for name in subject],
+        "label": label,
+        "label_name": np.array(["calm", "glad"])[label],
+    }
     size = CONFIG.scale.image.size
     images = np.random.default_rng(0).integers(0, 256, (len(subject), size, size, 3), dtype=np.uint8)
     write_store(tmp_path / "labelled", images, pd.DataFrame(table))
@@ -74,10 +79,23 @@ def test_other_cells_pass_untouched():
 def test_the_gain_is_that_of_the_pooled_predictions_not_a_mean_over_folds():
     draw = np.random.default_rng(3)
     label = draw.integers(0, 3, 240)
-    rows = {"sample": np.arange(240), "subject": np.repeat([f"s{i}" for i in range(24)], 10), "fold": np.repeat(list("01234"), 48), "label": label}
+    rows = {
+        "sample": np.arange(240),
+        "subject": np.repeat([f"s{i}" for i in range(24)], 10),
+        "fold": np.repeat(list("01234"), 48),
+        "label": label,
+    }
     wrong = {"concat": 0.1, "single": 0.5}
     arms = [
-        pd.DataFrame({"arm": name, "seed": seed, "split": "test", **rows, "pred": np.where(draw.random(240) < share, draw.integers(0, 3, 240), label)})
+        pd.DataFrame(
+            {
+                "arm": name,
+                "seed": seed,
+                "split": "test",
+                **rows,
+                "pred": np.where(draw.random(240) < share, draw.integers(0, 3, 240), label),
+            }
+        )
         for name, share in wrong.items()
         for seed in range(2)
     ]

@@ -10,7 +10,15 @@ from loupe.launch import _run, launch, shadow
 
 
 def project(root):
-    for name in ("conf", "notebooks", "data/prepared/stills", "data/runs/data", "data/runs/mae-face", "data/scratch/mae-face-1", "data/logs"):
+    for name in (
+        "conf",
+        "notebooks",
+        "data/prepared/stills",
+        "data/runs/data",
+        "data/runs/mae-face",
+        "data/scratch/mae-face-1",
+        "data/logs",
+    ):
         (root / name).mkdir(parents=True)
     (root / "dvc.yaml").write_text("stages: {}\n")
     (root / "data/prepared/stills/images.npy").write_text("pixels")
@@ -35,7 +43,7 @@ def test_cells_run_in_order_with_the_overrides_in_place_of_the_parameters(tmp_pa
     monkeypatch.chdir(tmp_path)
     script = tmp_path / "nb.py"
     script.write_text(
-        "# %% [markdown]\n# # Title\n\n# %% tags=[\"parameters\"]\noverrides = []\n\n# %%\nseen = list(overrides)\ndisplay(seen)\n\n"
+        '# %% [markdown]\n# # Title\n\n# %% tags=["parameters"]\noverrides = []\n\n# %%\nseen = list(overrides)\ndisplay(seen)\n\n'
         "# %%\nfrom pathlib import Path\nPath('seen').write_text(' '.join(seen))\n"
     )
     _run(script, tmp_path, ["scale=smoke", "scale.threads=1"])

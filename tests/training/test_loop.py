@@ -178,7 +178,14 @@ def test_layer_decay_reaches_every_parameter_once():
     decay = {id(p): g["weight_decay"] for g in groups for p in g["params"]}
     assert len(scale) == sum(1 for p in model.parameters() if p.requires_grad)
     named = dict(model.named_parameters())
-    expected = {"encoder.patch_embed": 0.5**3, "encoder.blocks.0.": 0.5**2, "encoder.blocks.1.": 0.5, "encoder.norm.": 1.0, "fusion.": 1.0, "head.": 1.0}
+    expected = {
+        "encoder.patch_embed": 0.5**3,
+        "encoder.blocks.0.": 0.5**2,
+        "encoder.blocks.1.": 0.5,
+        "encoder.norm.": 1.0,
+        "fusion.": 1.0,
+        "head.": 1.0,
+    }
     for name, parameter in named.items():
         for prefix, value in expected.items():
             if name.startswith(prefix):

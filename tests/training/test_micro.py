@@ -133,7 +133,10 @@ def test_held_out_labels_and_features_cannot_change_the_fold_that_leaves_them_ou
 @pytest.mark.parametrize("agreement", ["mse", "dino"])
 def test_pretraining_learns_and_the_dino_teacher_follows(tmp_path, agreement):
     root = Path(__file__).resolve().parents[2]
-    config = load(["scale=smoke", "scale.image.size=16", "scale.encoder.width=32", "scale.micron.epochs=60", f"micron_bert.agreement={agreement}"], root)
+    config = load(
+        ["scale=smoke", "scale.image.size=16", "scale.encoder.width=32", "scale.micron.epochs=60", f"micron_bert.agreement={agreement}"],
+        root,
+    )
     generator = np.random.default_rng(0)
     faces = generator.integers(0, 256, (4, 1, 16, 16, 3))
     images = np.clip(faces + generator.normal(0, 8, (4, 6, 16, 16, 3)), 0, 255).astype(np.uint8).reshape(-1, 16, 16, 3)
@@ -194,7 +197,9 @@ def test_a_choice_made_once_serves_every_seed():
 def test_skewed_pretraining_sees_its_own_people_and_nobody_else(tmp_path):
     """Spoilt frames of the half that dose 1 leaves out change nothing; the same frames of the other half do, and so does another dose."""
     root = Path(__file__).resolve().parents[2]
-    config = load(["scale=smoke", "scale.image.size=16", "scale.encoder.width=32", "scale.micron.epochs=2", "scale.micron.warmup_epochs=0"], root)
+    config = load(
+        ["scale=smoke", "scale.image.size=16", "scale.encoder.width=32", "scale.micron.epochs=2", "scale.micron.warmup_epochs=0"], root
+    )
     table = clips({name: [0, 4, 9, 13] for name in "abcd"}).assign(label=-1, split="unlabelled")
     table = table.assign(subject=table["clip"], tone=table["clip"].map({"a": 1.0, "b": 6.0, "c": 2.0, "d": 5.0}))
     images = np.random.default_rng(0).integers(0, 256, (16, 16, 16, 3), dtype=np.uint8)

@@ -48,7 +48,9 @@ def probabilities(clips, build, recipe, seeds=(0, 1), decays=(1.0, 0.01), worker
     return loso_probabilities(makers, *clips, 3, "test", decays, workers=workers)
 
 
-@pytest.mark.parametrize(("data", "build", "recipe"), [("flow", three_stream, FLOW), ("frames", VIT, PAIR)], ids=["flow-cnn", "difference-vit"])
+@pytest.mark.parametrize(
+    ("data", "build", "recipe"), [("flow", three_stream, FLOW), ("frames", VIT, PAIR)], ids=["flow-cnn", "difference-vit"]
+)
 def test_it_reads_unseen_people_and_repeats_whatever_the_number_of_threads(data, build, recipe, request):
     clips = request.getfixturevalue(data)
     found = probabilities(clips, build, recipe, decays=[0.01])

@@ -35,9 +35,26 @@ def test_two_processes_reproduce_one(one, sharded, tmp_path):
     """With gloo on the CPU, through torchrun; weights whole in both or half of them in each. And each continues what the other was stopped in."""
     folder, alone = one
     shutil.copytree(folder / "stopped", tmp_path / "stopped-alone")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "runs.py", str(tmp_path), str(tmp_path / "stopped-alone")]
-    environment = os.environ | {"PYTHONPATH": str(HERE.parents[1] / "src"), "OMP_NUM_THREADS": "1", "LOUPE_QUIET": "1", "LOUPE_SHARD": str(int(sharded))}
-    done = subprocess.run(command, cwd=HERE, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "runs.py",
+        str(tmp_path),
+        str(tmp_path / "stopped-alone"),
+    ]
+    environment = os.environ | {
+        "PYTHONPATH": str(HERE.parents[1] / "src"),
+        "OMP_NUM_THREADS": "1",
+        "LOUPE_QUIET": "1",
+        "LOUPE_SHARD": str(int(sharded)),
+    }
+    done = subprocess.run(
+        command, cwd=HERE, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stdout[-3000:]
     together = json.loads((tmp_path / "results.json").read_text())
     assert together["said"] == alone["said"]
@@ -76,7 +93,9 @@ def test_out_of_memory_halves_the_parts_and_keeps_the_effective_batch(tmp_path, 
     assert "in parts of 4" in said and "batches of 8 go through in parts of 2. The effective batch stays." in said
     for a, b in zip(history, halved, strict=True):
         assert a["loss"] == pytest.approx(b["loss"], abs=1e-5)
-    with torch.inference_mode():  # not the weights: AdamW blows up the rounding of gradients that ought to be 0, such as those of key biases
+    with (
+        torch.inference_mode()
+    ):  # not the weights: AdamW blows up the rounding of gradients that ought to be 0, such as those of key biases
         torch.testing.assert_close(model.eval()(IMAGES, IMAGES), whole(IMAGES, IMAGES), atol=1e-4, rtol=1e-3)
 
 
@@ -102,7 +121,16 @@ def test_outputs_with_a_row_a_sample_reach_the_teacher_whole(tmp_path):
             out = module(frame_t, *rest)
             return {"loss": out["loss"], "teacher": out["teacher"]}
 
-        fit(model, batch, loss, len(IMAGES), recipe(6), folder, "dino", after_step=lambda m, step, out: m.update_teacher(out["teacher"], 0.9))
+        fit(
+            model,
+            batch,
+            loss,
+            len(IMAGES),
+            recipe(6),
+            folder,
+            "dino",
+            after_step=lambda m, step, out: m.update_teacher(out["teacher"], 0.9),
+        )
         return model.centre
 
     torch.testing.assert_close(train(3, tmp_path / "parts"), train(8, tmp_path / "whole"), atol=1e-6, rtol=1e-5)

@@ -112,7 +112,9 @@ def test_a_masked_autoencoder_counts_only_what_it_computes():
 
     embed, unembed, pixels = 2 * 4 * 192 * width, 2 * tokens * width * 8, 2 * 12 * 8 * 192
     forward = embed + block(width, tokens, tokens) + unembed + block(8, 17, 12) + pixels
-    counted = step_flops(model, lambda module, x, noise: {"loss": module(x, noise)["loss"]}, (torch.ones(batch, 3, 32, 32), torch.rand(batch, 16)))
+    counted = step_flops(
+        model, lambda module, x, noise: {"loss": module(x, noise)["loss"]}, (torch.ones(batch, 3, 32, 32), torch.rand(batch, 16))
+    )
     assert batch * (3 * forward - embed) * 0.99 <= counted <= batch * (3 * forward - embed) * 1.01
 
 

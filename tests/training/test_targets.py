@@ -48,7 +48,9 @@ def test_a_unit_is_present_from_the_threshold_on_its_stronger_side():
 def manifest(rng, stills, subjects=6):
     strengths = list(rng.random((stills, 4)).astype(np.float32) * [1.0, 0.6, 0.7, 0.52])  # the last unit is rare
     people = [f"p{i % subjects}" for i in range(stills)]
-    return pd.DataFrame({"sample": np.arange(100, 100 + stills), "subject": people, "split": "test", "clip": "", "label": 0, "au": strengths})
+    return pd.DataFrame(
+        {"sample": np.arange(100, 100 + stills), "subject": people, "split": "test", "clip": "", "label": 0, "au": strengths}
+    )
 
 
 def test_macro_f1_over_all_classes_is_the_mean_over_units_of_the_two_class_score():
@@ -72,7 +74,10 @@ def test_rows_of_units_are_told_apart_and_resampled_by_person():
     rng = np.random.default_rng(1)
     rows = manifest(rng, 60)
     truth = present_units(rows["au"], THREE)
-    tables = [unit_table(THREE, "x", 0.1, seed, rows, np.where(rng.random(truth.shape) < 0.8, truth, ~truth).astype(np.float32)) for seed in (0, 1)]
+    tables = [
+        unit_table(THREE, "x", 0.1, seed, rows, np.where(rng.random(truth.shape) < 0.8, truth, ~truth).astype(np.float32))
+        for seed in (0, 1)
+    ]
     table = tables[0]
     assert list(table["sample"]) == [3 * sample + unit for sample in rows["sample"] for unit in range(3)]
     assert (table["label"] // 2 == table["pred"] // 2).all() and set(table["label"] // 2) == {0, 1, 2} and set(table["task"]) == {"units"}
@@ -84,11 +89,16 @@ def test_rows_of_units_are_told_apart_and_resampled_by_person():
 
 
 def test_losses_are_those_of_the_question():
-    store = Store(np.zeros((4, 8, 8, 3), np.uint8), pd.DataFrame({"label": [0, 1, 1, 0], "label_name": list("abba"), "au": [np.float32(au_vector({"AU4": s})) for s in (0, 1, 0, 1)]}))
+    store = Store(
+        np.zeros((4, 8, 8, 3), np.uint8),
+        pd.DataFrame({"label": [0, 1, 1, 0], "label_name": list("abba"), "au": [np.float32(au_vector({"AU4": s})) for s in (0, 1, 0, 1)]}),
+    )
     classes, units = question_of(CONFIG, Arm("x", "single"), store), question_of(CONFIG, Arm("x", "single", task="units"), store)
     assert (classes.outputs, units.outputs) == (2, len(ASKED.units)) and units.truth.sum(1).tolist() == [0, 1, 0, 1]
     logits = torch.randn(4, 2, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(classes.loss(logits, classes.truth, 0.1), functional.cross_entropy(logits, torch.tensor([0, 1, 1, 0]), label_smoothing=0.1))
+    torch.testing.assert_close(
+        classes.loss(logits, classes.truth, 0.1), functional.cross_entropy(logits, torch.tensor([0, 1, 1, 0]), label_smoothing=0.1)
+    )
     torch.testing.assert_close(classes.loss(logits, classes.spread(classes.truth), 0.1), classes.loss(logits, classes.truth, 0.1))
     wide = torch.randn(4, units.outputs, generator=torch.Generator().manual_seed(1))
     p = probabilities("units", wide)
@@ -108,8 +118,29 @@ def test_a_network_learns_units_that_can_be_seen(tmp_path, augmentation):
     splits = ["train"] * 80 + ["test"] * 40
     people = [f"{split}{i % 5}" for i, split in enumerate(splits)]
     strengths = [np.float32(au_vector({"AU4": float(a), "AU12": float(b)})) for a, b in on]
-    write_store(tmp_path / "s", images, pd.DataFrame({"subject": people, "split": splits, "label": np.arange(120) % 2, "label_name": np.array(["x", "y"])[np.arange(120) % 2], "au": strengths}))
-    config = load(["scale=smoke", "scale.encoder.depth=1", "scale.finetune.epochs=30", "scale.finetune.max_steps=40", "scale.finetune.lr_scratch=0.01"], ROOT)
+    write_store(
+        tmp_path / "s",
+        images,
+        pd.DataFrame(
+            {
+                "subject": people,
+                "split": splits,
+                "label": np.arange(120) % 2,
+                "label_name": np.array(["x", "y"])[np.arange(120) % 2],
+                "au": strengths,
+            }
+        ),
+    )
+    config = load(
+        [
+            "scale=smoke",
+            "scale.encoder.depth=1",
+            "scale.finetune.epochs=30",
+            "scale.finetune.max_steps=40",
+            "scale.finetune.lr_scratch=0.01",
+        ],
+        ROOT,
+    )
     arm = Arm("units", "single", init="scratch", task="units", augmentation=augmentation)
     data = Labelled(read_store(tmp_path / "s"), {})
     model, _ = finetune(config, arm, data, np.arange(80), 0, tmp_path / "none", tmp_path / "checkpoints")

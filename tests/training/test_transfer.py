@@ -32,7 +32,11 @@ def store_of(folder, people, labels, seed=0):
     images = np.random.default_rng(seed).integers(0, 256, (len(people), size, size, 3), dtype=np.uint8)
     split_of = {"t": "train", "v": "val", "e": "test"}
     names = [f"class{label}" if label >= 0 else "" for label in labels]
-    write_store(folder, images, pd.DataFrame({"subject": people, "split": [split_of[name[0]] for name in people], "label": labels, "label_name": names}))
+    write_store(
+        folder,
+        images,
+        pd.DataFrame({"subject": people, "split": [split_of[name[0]] for name in people], "label": labels, "label_name": names}),
+    )
     return folder
 
 
@@ -87,7 +91,9 @@ def test_transfer_changes_the_start_and_nothing_of_other_arms(sets, tmp_path):
     same = cells(tmp_path, "same", sets, replace(CONCAT, transfer=False), transfer=macro).cells()
     pd.testing.assert_frame_equal(plain, same)
     assert (plain["p0"] != moved["p0"]).all() and (half["p0"] != moved["p0"]).all()
-    assert "p2" not in moved and moved["label"].tolist() == plain["label"].tolist()  # the two classes of the stills, not the three of the frames
+    assert (
+        "p2" not in moved and moved["label"].tolist() == plain["label"].tolist()
+    )  # the two classes of the stills, not the three of the frames
     with pytest.raises(LoupeError, match="arm concat-transfer starts from another labelled set, but none was given"):
         cells(tmp_path, "none-given", sets, CONCAT)
 
@@ -121,7 +127,11 @@ def test_a_transfer_killed_between_its_two_trainings_goes_on_and_ends_the_same(s
 
 def test_the_network_of_the_first_seed_is_kept_beside_its_predictions(sets, tmp_path):
     bench = cells(tmp_path, "kept", sets, SINGLE, replace(CONFIG, scale=replace(CONFIG.scale, seeds=[0, 1])), keep_weights=True)
-    assert sorted(path.name for path in (bench.folder / "cells").iterdir()) == ["single-0.1-0.parquet", "single-0.1-0.safetensors", "single-0.1-1.parquet"]
+    assert sorted(path.name for path in (bench.folder / "cells").iterdir()) == [
+        "single-0.1-0.parquet",
+        "single-0.1-0.safetensors",
+        "single-0.1-1.parquet",
+    ]
     model = build_classifier(CONFIG, SINGLE, 2, 7, tmp_path / "none").eval()
     load_weights(bench.cell_path("single-0.1-0").with_suffix(".safetensors"), model)
     again = predict(model, CONFIG, SINGLE, stills.Labelled(read_store(sets[0]), {}), np.arange(16, 24))

@@ -21,7 +21,11 @@ PEOPLE = [f"{split}{person}" for split, count in (("train", 6), ("val", 2), ("te
 
 def manifest():
     """One clip of 12 frames a person, every fourth frame of the video stored, classes one after another."""
-    rows = [{"subject": name, "split": name[:-1], "clip": f"{name}-1", "frame": 4 * place, "label": place // 4} for name in PEOPLE for place in range(12)]
+    rows = [
+        {"subject": name, "split": name[:-1], "clip": f"{name}-1", "frame": 4 * place, "label": place // 4}
+        for name in PEOPLE
+        for place in range(12)
+    ]
     table = pd.DataFrame(rows).assign(sample=lambda t: range(len(t)))
     return table.assign(label_name=[CLASSES[label] for label in table["label"]])
 
@@ -50,7 +54,11 @@ def test_the_probe_reads_what_is_there_and_its_setting_is_not_chosen_on_the_scor
     assert (found["pred"] == found["label"]).mean() > 0.9
     asked = []
     inner = video_frames.choose_setting
-    monkeypatch.setattr(video_frames, "choose_setting", lambda make, x, y, people, **given: asked.append((set(people), given["grid"])) or inner(make, x, y, people, **given))
+    monkeypatch.setattr(
+        video_frames,
+        "choose_setting",
+        lambda make, x, y, people, **given: asked.append((set(people), given["grid"])) or inner(make, x, y, people, **given),
+    )
     again = probe("p", 0.5, features, table, train[::2], scored, [1.0, 0.01], 3)
     assert asked == [({f"train{i}" for i in range(6)}, [0.01, 1.0])]
     pd.testing.assert_frame_equal(found, again)

@@ -106,7 +106,9 @@ def main(arguments: list[str] | None = None) -> int:
             found = files(war.home / "reports/tables")
             differ |= {name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)}
             other_lock |= (war.home / "dvc.lock").read_bytes() != lock
-    print(f"{options.kills} kills in {len(wars)} studies; {len(expected)} tables, {len(differ)} differ{': ' + ', '.join(sorted(differ)) if differ else ''}")
+    print(
+        f"{options.kills} kills in {len(wars)} studies; {len(expected)} tables, {len(differ)} differ{': ' + ', '.join(sorted(differ)) if differ else ''}"
+    )
     if other_lock:
         print("dvc.lock differs: an output is not the same")
     return 1 if differ or other_lock or not expected else 0

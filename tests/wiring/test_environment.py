@@ -120,7 +120,15 @@ def test_data_package_is_named_the_same_everywhere():
 def test_imports_of_the_package_are_declared():
     extras = [Requirement(line) for lines in PROJECT["optional-dependencies"].values() for line in lines]
     known = {canonicalize_name(r.name) for r in [*DECLARED, *extras]} | {"loupe", "anny"}
-    packages = {"ai_edge_litert": "ai-edge-litert", "pynvml": "nvidia-ml-py", "skimage": "scikit-image", "sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml", "hydra": "hydra-core"}
+    packages = {
+        "ai_edge_litert": "ai-edge-litert",
+        "pynvml": "nvidia-ml-py",
+        "skimage": "scikit-image",
+        "sklearn": "scikit-learn",
+        "PIL": "pillow",
+        "yaml": "pyyaml",
+        "hydra": "hydra-core",
+    }
     undeclared = set()
     for path in [*ROOT.glob("src/**/*.py"), *ROOT.glob("notebooks/*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):

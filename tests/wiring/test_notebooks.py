@@ -74,9 +74,19 @@ def jupyter_lab(folder: Path, flags: list[str], own: Path):
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     environment = os.environ | {f"JUPYTER_{name}_DIR": str(own / name) for name in ("CONFIG", "DATA", "RUNTIME")}
-    where = ["--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=t"]
+    where = [
+        "--no-browser",
+        "--allow-root",
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.port={port}",
+        "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=t",
+    ]
     server = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", *flags, *where, str(folder)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "jupyterlab", *flags, *where, str(folder)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
 
     def contents(name: str, model: dict | None = None) -> dict:

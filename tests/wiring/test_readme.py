@@ -30,7 +30,9 @@ def test_readme_shows_the_committed_results():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(("said", "instead"), [("| supported |", "| inconclusive |"), ("dvc repro low-label` |\n", "dvc repro low-label` |  \n")])
+@pytest.mark.parametrize(
+    ("said", "instead"), [("| supported |", "| inconclusive |"), ("dvc repro low-label` |\n", "dvc repro low-label` |  \n")]
+)
 def test_a_number_or_verdict_changed_by_hand_is_seen_and_written_again(copy, said, instead):
     readme = copy / "README.md"
     good = readme.read_text()

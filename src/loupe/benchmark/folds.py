@@ -9,7 +9,9 @@ import torch
 from torch.nn import functional
 
 
-def problem(people: int = 20, clips: int = 240, width: int = 256, classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def problem(
+    people: int = 20, clips: int = 240, width: int = 256, classes: int = 3, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """features (clips, width), labels, subjects, of the laptop study's size."""
     chance = np.random.default_rng(seed)
     labels = np.arange(clips) % classes
@@ -19,7 +21,15 @@ def problem(people: int = 20, clips: int = 240, width: int = 256, classes: int =
 
 
 def sequential_heads(
-    features: np.ndarray, labels: np.ndarray, subjects: np.ndarray, classes: int, *, seeds: Sequence[int], steps: int, lr: float, decay: float
+    features: np.ndarray,
+    labels: np.ndarray,
+    subjects: np.ndarray,
+    classes: int,
+    *,
+    seeds: Sequence[int],
+    steps: int,
+    lr: float,
+    decay: float,
 ) -> np.ndarray:
     """Probabilities (seeds, N, C), one fold and one seed after another, in double precision."""
     out = np.zeros((len(seeds), len(labels), classes), dtype=np.float32)

@@ -90,7 +90,11 @@ def pipeline_row(setting: Setting) -> list[Line]:
         runs = {}
         for key, model in models.items():
             workers = min(2, torch.get_num_threads())
-            make = resident(images, shape.batch, setting.device) if key == "loupe" else customary(jpegs, shape.image, shape.batch, setting.device, workers)
+            make = (
+                resident(images, shape.batch, setting.device)
+                if key == "loupe"
+                else customary(jpegs, shape.image, shape.batch, setting.device, workers)
+            )
             runs[key] = _fed(training_step(model, setting.device, setting.precision), make)
         timings = interleaved(runs, setting.rounds, setting.device)
         lines += compared("b", f"MAE step with its input pipeline, {name}, batch {shape.batch}", timings, missing, shape.batch)

@@ -13,7 +13,9 @@ from loupe.errors import LoupeError
 def bench(
     overrides: list[str] = typer.Argument(None, help="Hydra overrides, e.g. scale.device=auto scale.precision=bf16."),  # noqa: B008
     *,
-    rows: str = typer.Option("a,c,d,e", help="a MAE step, b with input pipeline, c utilisation, d LOSO heads, e input paths, f time to quality."),
+    rows: str = typer.Option(
+        "a,c,d,e", help="a MAE step, b with input pipeline, c utilisation, d LOSO heads, e input paths, f time to quality."
+    ),
     scale: str = typer.Option("laptop", help="Scale whose sizes are timed."),
     rounds: int = typer.Option(5, "-n", "--rounds", help="Times each variant is run; a claim needs at least 5."),
     big: bool = typer.Option(False, "--vit-b", help="Also ViT-B/16 at 224 px: minutes a row on a CPU."),
@@ -41,11 +43,16 @@ def bench(
         raise LoupeError(f"--rounds is {rounds}, but must be at least 1.")
     root = find_root()
     config = load([f"scale={scale}", *(overrides or [])], root)
-    torch.set_num_threads(config.scale.threads)  # and no deterministic kernels: the peers' customary form does without, and all are treated alike
+    torch.set_num_threads(
+        config.scale.threads
+    )  # and no deterministic kernels: the peers' customary form does without, and all are treated alike
     setting = Setting(config, root, resolve_device(config.scale.device), config.scale.precision, rounds, big, seeds, compiled)
     machine = {"device": device_name(setting.device), "threads": config.scale.threads, "precision": setting.precision, "scale": scale,
                "rounds": rounds, "versions": versions() | peer_versions()}  # fmt: skip
-    print(f"{machine['device']}, {machine['threads']} threads, {machine['precision']}, {rounds} rounds" + ("" if rounds >= 5 else ": too few for a claim"))
+    print(
+        f"{machine['device']}, {machine['threads']} threads, {machine['precision']}, {rounds} rounds"
+        + ("" if rounds >= 5 else ": too few for a claim")
+    )
     lines = []
     for name in chosen:
         found = ROWS[name](setting)

@@ -31,7 +31,11 @@ def import_data(
     workers: int = typer.Option(2, help="Threads that read pictures."),
     partial: bool = typer.Option(False, "--partial", help="You hold a part of the set: show the official counts, but do not fail on them."),
     skip_damaged: bool = typer.Option(False, "--skip-damaged", help="Drop pictures that are missing or damaged instead of stopping."),
-    align: bool = typer.Option(False, "--align", help="Find the faces and align them (needs the extra `align`, and --size); for pictures that are not cut to faces yet."),
+    align: bool = typer.Option(
+        False,
+        "--align",
+        help="Find the faces and align them (needs the extra `align`, and --size); for pictures that are not cut to faces yet.",
+    ),
 ) -> None:
     """Import an official download; ends with found, used, dropped and official counts. Exit code 1 where they disagree."""
     from loupe.data.checking import describe

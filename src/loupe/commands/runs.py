@@ -30,7 +30,9 @@ def runs(
     rows = [COLUMNS, *(row(facts) for facts in chosen)]
     widths = [max(len(line[i]) for line in rows) for i in range(len(COLUMNS))]
     for line in rows:
-        print("  ".join(cell.ljust(width) if i < 3 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True))))
+        print(
+            "  ".join(cell.ljust(width) if i < 3 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True)))
+        )
 
 
 def read_runs(folder: Path, stage: str | None = None) -> list[dict[str, Any]]:

@@ -42,7 +42,13 @@ class OnsetApex:
     @property
     def rows(self) -> dict[str, np.ndarray]:
         """The identifying columns of a prediction table."""
-        return {"split": np.full(len(self.clips), "loso"), "sample": self.samples, "subject": self.subjects, "clip": self.clips, "label": self.labels}
+        return {
+            "split": np.full(len(self.clips), "loso"),
+            "sample": self.samples,
+            "subject": self.subjects,
+            "clip": self.clips,
+            "label": self.labels,
+        }
 
 
 def onset_and_apex(store: Store, *, labelled_only: bool) -> OnsetApex:

@@ -115,13 +115,14 @@ def _align(table: pd.DataFrame, plan: Plan, pool: ThreadPoolExecutor) -> pd.Data
             filled = 0
         parts[-1].append(job)
         filled += len(job.rows)
-    found = [_kept(plan.scratch / f"faces-{i:07d}.parquet", lambda part=part: aligner(pool, part)) for i, part in enumerate(track(parts, "faces"))]
+    found = [
+        _kept(plan.scratch / f"faces-{i:07d}.parquet", lambda part=part: aligner(pool, part))
+        for i, part in enumerate(track(parts, "faces"))
+    ]
     return pd.concat(found, ignore_index=True).sort_values("row", ignore_index=True)
 
 
-def _pieces(
-    table: pd.DataFrame, plan: Plan, pool: ThreadPoolExecutor, aligned: pd.DataFrame | None
-) -> Iterator[pd.DataFrame]:
+def _pieces(table: pd.DataFrame, plan: Plan, pool: ThreadPoolExecutor, aligned: pd.DataFrame | None) -> Iterator[pd.DataFrame]:
     boxes = table["box"].to_numpy() if "box" in table else None
     matrices = aligned[[f"p{i}" for i in range(6)]].to_numpy() if aligned is not None else None
     paths = table["path"].to_numpy()

@@ -138,7 +138,9 @@ def read_images(folder: Path, size: int) -> Store:
     store = read_store(folder)
     if store.images.shape[1] < size or store.images.shape[1] != store.images.shape[2]:
         height, width = store.images.shape[1:3]
-        raise LoupeError(f"{folder} holds pictures of {width} x {height} px, but the scale needs {size}: import the set again with --size {size}.")
+        raise LoupeError(
+            f"{folder} holds pictures of {width} x {height} px, but the scale needs {size}: import the set again with --size {size}."
+        )
     return store
 
 
@@ -193,7 +195,9 @@ def clip_rows(table: pd.DataFrame, people: set[str], name: str) -> np.ndarray:
     if not len(rows):
         raise LoupeError(f"{name} has no clips of people outside the micro-expression set: name another set for clips.")
     if not (table["fps"].to_numpy()[rows] > 0).all():
-        raise LoupeError(f"{name} does not say the frame rate of its clips, which sets the gap between two frames: name another set for clips.")
+        raise LoupeError(
+            f"{name} does not say the frame rate of its clips, which sets the gap between two frames: name another set for clips."
+        )
     return rows
 
 

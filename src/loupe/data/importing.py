@@ -125,7 +125,9 @@ def _usable(listing: Listing, facts: pd.DataFrame) -> tuple[np.ndarray, pd.DataF
         gone |= table["clip"].isin(lost).to_numpy()
         parts = [pd.DataFrame({"item": list(lost), "reason": list(lost.values()), "detail": ""})]
         spare = broken & ~table["clip"].isin(lost).to_numpy()
-        parts.append(pd.DataFrame({"item": table["path"][spare], "reason": f"{DAMAGED} (its clip is kept)", "detail": table["clip"][spare]}))
+        parts.append(
+            pd.DataFrame({"item": table["path"][spare], "reason": f"{DAMAGED} (its clip is kept)", "detail": table["clip"][spare]})
+        )
         used = listing.used - len(lost)
     return ~gone, pd.concat([listing.dropped, *parts], ignore_index=True), used
 

@@ -121,7 +121,9 @@ class ShardStore:
     def _each(self, rows: np.ndarray, suffix: str, use: Callable[[int, bytes], None]) -> None:
         rows = np.asarray(rows)
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
-            raise LoupeError(f"{self.url} holds rows 0 to {len(self) - 1}, and row {rows.max() if rows.max() >= len(self) else rows.min()} was asked.")
+            raise LoupeError(
+                f"{self.url} holds rows 0 to {len(self) - 1}, and row {rows.max() if rows.max() >= len(self) else rows.min()} was asked."
+            )
         shard_of = np.searchsorted(self._first, rows, side="right") - 1
 
         def one_shard(shard: int) -> None:
@@ -144,7 +146,9 @@ class ShardStore:
         except OSError as error:
             raise LoupeError(f"{self.url}/{name} cannot be read ({error}): write the shards again with `loupe data shard`.") from error
         if hashlib.sha256(data).hexdigest() != self.index["shards"][number]["sha256"]:
-            raise LoupeError(f"{self.url}/{name} is damaged (its SHA-256 is not that of index.json): write the shards again with `loupe data shard`.")
+            raise LoupeError(
+                f"{self.url}/{name} is damaged (its SHA-256 is not that of index.json): write the shards again with `loupe data shard`."
+            )
         with tarfile.open(fileobj=io.BytesIO(data)) as tar:
             members = {member.name: (member.offset_data, member.size) for member in tar}
         with self._lock:

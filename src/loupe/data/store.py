@@ -54,7 +54,9 @@ def read_store(folder: Path) -> Store:
     except Exception as error:  # numpy reads the header as Python and believes it: damage raises TokenError, SystemError and others
         raise LoupeError(f"{path} cannot be read ({error}): delete the folder and run `dvc repro data` again.") from error
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or len(images) != len(manifest):
-        raise LoupeError(f"{path} holds {images.dtype} {images.shape}, but {len(manifest)} uint8 RGB images were expected: run `dvc repro data`.")
+        raise LoupeError(
+            f"{path} holds {images.dtype} {images.shape}, but {len(manifest)} uint8 RGB images were expected: run `dvc repro data`."
+        )
     return Store(images, manifest)
 
 

@@ -125,6 +125,8 @@ def _upright(frame, path: Path) -> np.ndarray:
     """RGB pixels, turned as the display matrix says."""
     angle = round(frame.rotation)
     if angle % 90:
-        raise LoupeError(f"{path} is to be shown turned by {angle} degrees, and only quarter turns are possible: save the video again upright.")
+        raise LoupeError(
+            f"{path} is to be shown turned by {angle} degrees, and only quarter turns are possible: save the video again upright."
+        )
     pixels = frame.to_ndarray(format="rgb24")
     return np.ascontiguousarray(np.rot90(pixels, angle // 90)) if angle else pixels

@@ -57,7 +57,9 @@ def detected_landmarks(folder: Path) -> np.ndarray | None:
     try:
         return np.load(path, allow_pickle=False)
     except Exception as error:  # damage in the header raises TokenError, SystemError and others
-        raise LoupeError(f"{path} cannot be read ({error}): detect the landmarks again, or delete it for the canonical face layout.") from error
+        raise LoupeError(
+            f"{path} cannot be read ({error}): detect the landmarks again, or delete it for the canonical face layout."
+        ) from error
 
 
 @dataclass(frozen=True)

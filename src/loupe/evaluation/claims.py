@@ -98,7 +98,9 @@ def read_claims(path: Path) -> ClaimBook:
     asked = {task: value for task, value in book["tasks"].items() if isinstance(value, Mapping)}
     for task, value in asked.items():
         if set(value) != {"classes", "answers"} or value["classes"] % value["answers"]:
-            raise LoupeError(f"{path}: task {task} must hold a number of classes, or classes and answers, of which one divides into the other.")
+            raise LoupeError(
+                f"{path}: task {task} must hold a number of classes, or classes and answers, of which one divides into the other."
+            )
     classes = {task: int(value["classes"] if task in asked else value) for task, value in book["tasks"].items()}
     claims = tuple(_claim(entry, classes, path) for entry in book["claims"])
     ids = [claim.id for claim in claims]
@@ -152,7 +154,9 @@ def cell_predictions(cell: Cell, task: str, predictions: Mapping[str, pd.DataFra
     if frame is None:
         return None
     splits = (cell.split,) if cell.split else SCORED_SPLITS
-    rows = frame[(frame["task"] == task) & (frame["arm"] == cell.arm) & np.isclose(frame["fraction"], cell.fraction) & frame["split"].isin(splits)]
+    rows = frame[
+        (frame["task"] == task) & (frame["arm"] == cell.arm) & np.isclose(frame["fraction"], cell.fraction) & frame["split"].isin(splits)
+    ]
     return None if rows.empty else rows
 
 
@@ -232,7 +236,14 @@ def verdict_of(claim: Claim, effect: float, low: float, high: float, p_adjusted:
 def _blank(claim: Claim) -> dict:
     numbers = dict.fromkeys(("value_a", "value_b", "guess", "effect", "low", "high"), np.nan)
     counts = dict.fromkeys(("n_subjects", "n_samples", "n_seeds", "n_seeds_a", "n_seeds_b", "n_pretrainings"), pd.NA)
-    facts = {"id": claim.id, "paper": claim.paper, "sentence": claim.sentence, "source": claim.source, "task": claim.task, "metric": claim.metric}
+    facts = {
+        "id": claim.id,
+        "paper": claim.paper,
+        "sentence": claim.sentence,
+        "source": claim.source,
+        "task": claim.task,
+        "metric": claim.metric,
+    }
     note = NOTE if claim.rule == "better" else f"{NOTE}; not worse: held against a loss of {claim.sesoi:g}"
     marks = {"detectable": np.nan, "sesoi": claim.bound, "verdict": NOT_RUN, "note": note, "cells": claim.cells}
     licensed = {"paper_number": claim.paper_number, "licensed": "not run", "scales": " ".join(claim.scales)}
@@ -267,7 +278,9 @@ def claims_table(
     for claim in book.claims:
         rng = np.random.default_rng([seed, zlib.crc32(claim.id.encode())])
         classes = book.classes.get(claim.task, 0)
-        rows.append(decide(claim, predictions, classes, rng, resamples=resamples, pretrainings=pretrainings, answers=book.answers.get(claim.task)))
+        rows.append(
+            decide(claim, predictions, classes, rng, resamples=resamples, pretrainings=pretrainings, answers=book.answers.get(claim.task))
+        )
     table = pd.DataFrame(rows)
     for _, family in table[table["p"].notna()].groupby("paper"):
         table.loc[family.index, "p_holm"] = holm(family["p"])
@@ -276,7 +289,10 @@ def claims_table(
         table.loc[index, "verdict"] = verdict_of(claim, row["effect"], row["low"], row["high"], row["p_holm"])
         if max(row["value_a"], row["value_b"]) < row["guess"] + claim.sesoi:
             # Two arms that have learnt next to nothing differ by next to nothing: a small interval around 0 then speaks of the floor, not of the methods.
-            table.loc[index, ["verdict", "note"]] = "inconclusive", f"{row['note']}; both arms within {claim.sesoi:g} of guessing ({row['guess']:.3f}), a floor that decides nothing"
+            table.loc[index, ["verdict", "note"]] = (
+                "inconclusive",
+                f"{row['note']}; both arms within {claim.sesoi:g} of guessing ({row['guess']:.3f}), a floor that decides nothing",
+            )
     counts = [column for column in table.columns if column.startswith("n_")]
     numbers = table.select_dtypes("float").columns.difference(counts)
     return table.assign(**{column: table[column].round(6) for column in numbers}).astype(dict.fromkeys(counts, "Int64"))

@@ -48,4 +48,6 @@ def check_near_duplicates(first: NDArray[np.uint8], second: NDArray[np.uint8], *
     pairs = near_duplicates(first, second)
     if pairs:
         i, j = pairs[0]
-        raise LoupeError(f"image {i} of {names[0]} and image {j} of {names[1]} are near-duplicates ({len(pairs)} pair(s)); keep one of each pair.")
+        raise LoupeError(
+            f"image {i} of {names[0]} and image {j} of {names[1]} are near-duplicates ({len(pairs)} pair(s)); keep one of each pair."
+        )

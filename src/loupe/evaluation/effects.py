@@ -213,14 +213,18 @@ def _arrays(frame: pd.DataFrame, column: str, name: str) -> ArmArrays:
     twice = frame.duplicated(["seed", "sample"])
     if twice.any():
         row = frame[twice].iloc[0]
-        raise LoupeError(f"predictions of {name} hold sample {row['sample']} twice for seed {row['seed']}; a sample belongs to one fold only.")
+        raise LoupeError(
+            f"predictions of {name} hold sample {row['sample']} twice for seed {row['seed']}; a sample belongs to one fold only."
+        )
     table = frame.pivot(index="seed", columns="sample", values=column).sort_index()
     if table.isna().any(axis=None):
         raise LoupeError(f"predictions of {name} ({column}) do not cover the same samples in every seed; finish the missing runs.")
     facts = frame.drop_duplicates(["sample", "subject", "label"]).sort_values("sample")
     if facts["sample"].duplicated().any():
         sample = facts.loc[facts["sample"].duplicated(), "sample"].iloc[0]
-        raise LoupeError(f"predictions of {name} give sample {sample} two subjects or labels; the manifest changed between its runs: rerun the stage.")
+        raise LoupeError(
+            f"predictions of {name} give sample {sample} two subjects or labels; the manifest changed between its runs: rerun the stage."
+        )
     rows, subjects = pd.factorize(facts["subject"].astype(str), sort=True)
     return ArmArrays(name, pd.Index(facts["sample"]), tuple(subjects), rows, facts["label"].to_numpy(), table.to_numpy())
 
@@ -231,7 +235,9 @@ def _check_pair(a: ArmArrays, b: ArmArrays) -> None:
     if a.subjects != b.subjects or (a.rows != b.rows).any() or (a.label != b.label).any():
         raise LoupeError(f"{a.name} and {b.name} disagree about a subject or a label; rerun both on one manifest.")
     if a.n_seeds != b.n_seeds and 1 not in (a.n_seeds, b.n_seeds):
-        raise LoupeError(f"{a.name} has {a.n_seeds} seeds and {b.name} has {b.n_seeds}; finish the missing runs, or leave one of them at a single run.")
+        raise LoupeError(
+            f"{a.name} has {a.n_seeds} seeds and {b.name} has {b.n_seeds}; finish the missing runs, or leave one of them at a single run."
+        )
 
 
 def _mean_of_sums(sums: NDArray) -> NDArray[np.float64]:
@@ -268,7 +274,9 @@ def effect_between(arms: list[ArmArrays], metric: str, classes: int) -> Effect:
     else:
         score = _mean_of_sums
         found = [
-            np.stack([np.stack([np.bincount(rows, values, n), np.bincount(rows, minlength=n)], axis=-1) for values in arm.values.astype(float)])
+            np.stack(
+                [np.stack([np.bincount(rows, values, n), np.bincount(rows, minlength=n)], axis=-1) for values in arm.values.astype(float)]
+            )
             for arm in arms
         ]
     return CountsEffect(subjects, found[0], found[1] if len(found) == 2 else None, score)

@@ -36,7 +36,9 @@ class Vault:
             raise LoupeError(f"stage {self.stage} opened the test vault without a reason; say what the test rows are scored for.")
         rows = np.flatnonzero(manifest["subject"].astype(str).isin(split.test).to_numpy())
         if rows.size == 0:
-            raise LoupeError(f"the manifest that stage {self.stage} passed to the test vault has no row of a test subject; check its column split.")
+            raise LoupeError(
+                f"the manifest that stage {self.stage} passed to the test vault has no row of a test subject; check its column split."
+            )
         test = manifest.iloc[rows]
         line = {
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -68,11 +70,19 @@ def check_pretraining_overlap(pretrain: Iterable[str], test: Iterable[str], *, w
     """Assert that pre-training saw no test subject (for LOSO: no clip subject at all); LoupeError names the first who was seen."""
     shared = sorted(set(map(str, pretrain)) & set(map(str, test)))
     if shared:
-        raise LoupeError(f"{what} saw {len(shared)} test subject(s), first {shared[0]}; drop them from the pre-training data and train again.")
+        raise LoupeError(
+            f"{what} saw {len(shared)} test subject(s), first {shared[0]}; drop them from the pre-training data and train again."
+        )
 
 
 def check_ignores_test(
-    run: Callable[[NDArray, NDArray], ArrayLike], features: NDArray, labels: NDArray, test_rows: ArrayLike, rng: np.random.Generator, *, what: str
+    run: Callable[[NDArray, NDArray], ArrayLike],
+    features: NDArray,
+    labels: NDArray,
+    test_rows: ArrayLike,
+    rng: np.random.Generator,
+    *,
+    what: str,
 ) -> None:
     """Assert that what `run(features, labels)` returns does not depend on the test rows.
 
@@ -86,7 +96,11 @@ def check_ignores_test(
     classes = np.unique(spoilt_labels)
     spoilt_labels[rows] = classes[(np.searchsorted(classes, spoilt_labels[rows]) + 1) % classes.size]
     clean = run(np.array(features, dtype=np.float64), np.array(labels))
-    _compare(clean, run(spoilt_features, spoilt_labels), f"{what} depends on test rows; fit or choose it on training or inner validation subjects.")
+    _compare(
+        clean,
+        run(spoilt_features, spoilt_labels),
+        f"{what} depends on test rows; fit or choose it on training or inner validation subjects.",
+    )
 
 
 def check_ignores_labels(run: Callable[[NDArray, NDArray], ArrayLike], inputs: NDArray, labels: NDArray, *, what: str) -> None:
@@ -95,7 +109,9 @@ def check_ignores_labels(run: Callable[[NDArray, NDArray], ArrayLike], inputs: N
     if classes.size < 2:
         raise LoupeError(f"{what} cannot be probed with one class only; pass inputs of at least two.")
     rotated = classes[(np.searchsorted(classes, labels) + 1) % classes.size]
-    _compare(run(np.array(inputs), np.array(labels)), run(np.array(inputs), rotated), f"{what} depends on labels; build it from pixels alone.")
+    _compare(
+        run(np.array(inputs), np.array(labels)), run(np.array(inputs), rotated), f"{what} depends on labels; build it from pixels alone."
+    )
 
 
 def _compare(first: ArrayLike, second: ArrayLike, message: str) -> None:

@@ -50,7 +50,9 @@ def read_log(path: Path) -> pd.DataFrame:
         elif len(tokens) == 3 and fold is not None and all(token.isdigit() for token in tokens[1:]):
             rows.append([*fold, tokens[0], int(tokens[1]), int(tokens[2])])
         elif tokens:
-            raise LoupeError(f"{path}, line {number}: {line.strip()!r} is neither '<data set> <subject>' nor '<clip> <truth> <prediction>'; mend the line.")
+            raise LoupeError(
+                f"{path}, line {number}: {line.strip()!r} is neither '<data set> <subject>' nor '<clip> <truth> <prediction>'; mend the line."
+            )
     if not rows:
         raise LoupeError(f"{path} holds no prediction; check that the run finished.")
     return pd.DataFrame(rows, columns=COLUMNS)

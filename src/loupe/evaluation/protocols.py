@@ -39,7 +39,9 @@ class Split:
             shared = sorted(getattr(self, one) & getattr(self, other))
             if shared:
                 more = f" and {len(shared) - 1} more" if len(shared) > 1 else ""
-                raise LoupeError(f"subject {shared[0]}{more} is in both {one} and {other}; give every subject one part (manifest column split).")
+                raise LoupeError(
+                    f"subject {shared[0]}{more} is in both {one} and {other}; give every subject one part (manifest column split)."
+                )
 
     @classmethod
     def from_manifest(cls, manifest: pd.DataFrame, *, pretrain: Iterable[str] = ()) -> Split:

@@ -29,7 +29,9 @@ def smoothed(probabilities: ArrayLike, clips: ArrayLike, times: ArrayLike, windo
     values, when = np.asarray(probabilities, dtype=np.float64), np.asarray(times)
     names, clip = np.unique(np.asarray(clips).astype(str), return_inverse=True)
     if values.ndim != 2 or not len(values) == len(when) == len(clip):
-        raise LoupeError(f"Probabilities {values.shape}, {len(clip)} clips and {len(when)} times must describe the same frames, row by row.")
+        raise LoupeError(
+            f"Probabilities {values.shape}, {len(clip)} clips and {len(when)} times must describe the same frames, row by row."
+        )
     if "" in names:
         raise LoupeError("Smoothing needs the clip of every frame, but some rows have none: they are stills.")
     order = np.lexsort((when, clip))
@@ -38,7 +40,9 @@ def smoothed(probabilities: ArrayLike, clips: ArrayLike, times: ArrayLike, windo
         raise LoupeError("Two frames of one clip stand at the same time: the runs of several arms or seeds are smoothed one by one.")
     total, count = np.zeros_like(ordered), np.zeros(len(ordered))
     place = np.arange(len(ordered))
-    for offset in range(-(window // 2), window // 2 + 1):  # not a difference of running sums, whose rounding would carry over from clip to clip
+    for offset in range(
+        -(window // 2), window // 2 + 1
+    ):  # not a difference of running sums, whose rounding would carry over from clip to clip
         near = place + offset
         inside = (near >= 0) & (near < len(ordered))
         inside[inside] = clip[near[inside]] == clip[inside]

@@ -62,9 +62,7 @@ def bootstrap_interval(
     return interval_from(value, replicates, jackknife, level=level, small_sample=small_sample)
 
 
-def interval_from(
-    value: float, replicates: NDArray, jackknife: NDArray, *, level: float = LEVEL, small_sample: bool = True
-) -> Interval:
+def interval_from(value: float, replicates: NDArray, jackknife: NDArray, *, level: float = LEVEL, small_sample: bool = True) -> Interval:
     """Interval from the estimate, its bootstrap replicates (R,) and its leave-one-subject-out values (n,)."""
     replicates = replicates[np.isfinite(replicates)]
     if replicates.size < 2 or not np.isfinite(value):

@@ -71,8 +71,9 @@ class FusionAttention(nn.Module):
         if attention and not (self_attention or local_attention):
             raise LoupeError("Fusion Attention has neither self nor local attention; set attention=False to ask for that.")
         self.variant, self.attention, self.skip, self.grid = variant, attention, skip, grid
-        switches = dict(attention=attention, self_attention=self_attention, local_attention=local_attention,
-                        importance=importance, skip=skip)
+        switches = dict(
+            attention=attention, self_attention=self_attention, local_attention=local_attention, importance=importance, skip=skip
+        )
         self.towards_examined = FusionAttention(width, heads, grid, variant="concat", **switches) if variant == "updown" else None
         self.norm = Norm(width)
         self.self_attention = Attention(width, heads) if attention and self_attention else None

@@ -123,7 +123,9 @@ def from_loupe(weights: Weights, layout: str) -> tuple[dict[str, Tensor], dict[s
 def convolution_to_linear(weight: Tensor, where: str = "The checkpoint") -> Tensor:
     """Patch embedding: (D, C, P, P) convolution -> (D, P*P*C) Linear on patches whose pixels run row, column, channel."""
     if weight.ndim != 4 or weight.shape[2] != weight.shape[3]:
-        raise LoupeError(f"{where}: the patch embedding has shape {tuple(weight.shape)}, not (D, C, P, P); it is no ViT for square patches.")
+        raise LoupeError(
+            f"{where}: the patch embedding has shape {tuple(weight.shape)}, not (D, C, P, P); it is no ViT for square patches."
+        )
     return weight.permute(0, 2, 3, 1).flatten(1).contiguous()
 
 
@@ -163,7 +165,9 @@ def _explain(name: str, tensor: Tensor, where: str) -> str:
     for pattern, reason in EXPLAINED.items():
         if re.fullmatch(pattern, name):
             if name.endswith("weight_g") and not bool((tensor == 1).all()):
-                raise LoupeError(f"{where}: {name} is not 1 everywhere, which Loupe's DINO head cannot express; train it with norm_last_layer.")
+                raise LoupeError(
+                    f"{where}: {name} is not 1 everywhere, which Loupe's DINO head cannot express; train it with norm_last_layer."
+                )
             return reason
     raise LoupeError(f"{where} holds an unexpected tensor {name} {tuple(tensor.shape)}: it is not one of the networks Loupe can read.")
 

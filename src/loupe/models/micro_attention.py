@@ -47,9 +47,13 @@ class MicroAttention(nn.Module):
             if value not in choices:
                 raise LoupeError(f"Unknown {name} '{value}'; choose one of {', '.join(choices)}.")
         if layout == "released" and (poi or scale != "normalised" or dma == "off"):
-            raise LoupeError("layout 'released' has no PoI, its own scale, and always attends; set poi=False, scale='normalised', dma!='off'.")
+            raise LoupeError(
+                "layout 'released' has no PoI, its own scale, and always attends; set poi=False, scale='normalised', dma!='off'."
+            )
         if poi_topk is not None and not (poi and dma == "diagonal" and poi_topk > 0):
-            raise LoupeError(f"poi_topk={poi_topk} ranks patches by interest for the diagonal: it needs poi=True, dma='diagonal', a k above 0.")
+            raise LoupeError(
+                f"poi_topk={poi_topk} ranks patches by interest for the diagonal: it needs poi=True, dma='diagonal', a k above 0."
+            )
         self.width, self.dma, self.poi, self.poi_topk = width, dma, poi, poi_topk
         self.normalised, self.released = scale == "normalised", layout == "released"
         if dma != "off":

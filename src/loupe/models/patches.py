@@ -56,7 +56,9 @@ def normalise_patches(patches: Tensor, channels: int = 1) -> tuple[Tensor, Tenso
         pixels = patches.unflatten(-1, (-1, channels))
         mean = pixels.mean(dim=-2, keepdim=True).expand_as(pixels).flatten(-2)
     centred = patches - mean
-    variance = torch.linalg.vector_norm(centred, dim=-1, keepdim=True).square() / (patches.shape[-1] - 1)  # var() is many times slower on a CPU
+    variance = torch.linalg.vector_norm(centred, dim=-1, keepdim=True).square() / (
+        patches.shape[-1] - 1
+    )  # var() is many times slower on a CPU
     deviation = (variance + 1e-6).sqrt()
     return centred / deviation, mean, deviation
 

@@ -164,7 +164,9 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, layout: str | 
     target = Path(target)
     if layout is None:
         if target.suffix != ".safetensors":
-            raise LoupeError(f"{target} does not tell its layout: name it *.safetensors for Loupe's own, or give one of mae, mae-face, timm, micron-bert.")
+            raise LoupeError(
+                f"{target} does not tell its layout: name it *.safetensors for Loupe's own, or give one of mae, mae-face, timm, micron-bert."
+            )
         layout = "loupe"
     weights = read_weights(source)
     weights.settings = check_parts(weights, heads, str(source))
@@ -196,7 +198,9 @@ def check(state: dict[str, Tensor], expected: dict[str, Tensor], where: str, lay
     for name, tensor in expected.items():
         if state[name].shape != tensor.shape:
             found, needed = tuple(state[name].shape), tuple(tensor.shape)
-            raise LoupeError(f"{where}: {name_in(name, layout)} has shape {found} where {needed} is needed; take a file that fits this network.")
+            raise LoupeError(
+                f"{where}: {name_in(name, layout)} has shape {found} where {needed} is needed; take a file that fits this network."
+            )
 
 
 def _encoder_settings(weights: Weights, heads: int | None, where: str) -> dict[str, float]:
@@ -270,7 +274,9 @@ def _heads(layout: str, width: int, depth: int, where: str) -> int:
         for size in SIZES.values():
             if (size.width, size.depth) == (width, depth):
                 return size.heads
-        raise LoupeError(f"{where} ({width} wide, {depth} blocks) does not tell its number of attention heads; give it as heads=, if it is whole.")
+        raise LoupeError(
+            f"{where} ({width} wide, {depth} blocks) does not tell its number of attention heads; give it as heads=, if it is whole."
+        )
     if width % 64:
         raise LoupeError(f"{where} does not tell its number of attention heads (width {width}); give it as heads=.")
     return width // 64

@@ -104,8 +104,15 @@ class Encoder(nn.Module):
             if size not in SIZES:
                 raise LoupeError(f"Unknown model size '{size}'; choose one of {', '.join(SIZES)}.")
             size = SIZES[size]
-        return cls(image_size=image_size, patch_size=patch_size, width=size.width, depth=size.depth, heads=size.heads,
-                   mlp_ratio=size.mlp_ratio, **options)
+        return cls(
+            image_size=image_size,
+            patch_size=patch_size,
+            width=size.width,
+            depth=size.depth,
+            heads=size.heads,
+            mlp_ratio=size.mlp_ratio,
+            **options,
+        )
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
         """Draw all weights as MAE does: Xavier-uniform linear maps, zero biases, class token N(0, .02)."""

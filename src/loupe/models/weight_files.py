@@ -66,7 +66,9 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], bool, dict]:
                 f"{path} pickles {stranger[1]}, not only tensors: Loupe runs nothing out of a checkpoint; "
                 "ask its makers for safetensors or a plain state dict."
             ) from error
-        raise LoupeError(f"{path} is truncated, or no checkpoint that can be read as plain tensors ({type(error).__name__}): fetch it again.") from error
+        raise LoupeError(
+            f"{path} is truncated, or no checkpoint that can be read as plain tensors ({type(error).__name__}): fetch it again."
+        ) from error
     wrapped, settings = False, _stated_by(loaded.get("args")) if isinstance(loaded, dict) else {}
     for name in ("model", "state_dict"):
         if isinstance(loaded, dict) and isinstance(loaded.get(name), dict):

@@ -27,7 +27,9 @@ def card_html(text: str) -> Markup:
     numbers = itertools.count(1)
     body = re.sub(
         r"<table>(.*?)</table>",
-        lambda found: f'<div class="wide" tabindex="0" role="region" aria-label="Table {next(numbers)} of the data card">{found.group(0)}</div>',
+        lambda found: (
+            f'<div class="wide" tabindex="0" role="region" aria-label="Table {next(numbers)} of the data card">{found.group(0)}</div>'
+        ),
         body,
         flags=re.DOTALL,
     )

@@ -34,7 +34,9 @@ def condition_scores(predictions: pd.DataFrame, further: pd.DataFrame, classes: 
     for name, part in parts.items():
         part = part[part["arm"].isin(arms)]
         if len(part):
-            rows.append(results(part, classes, ("macro_f1",)).assign(condition=name, guess=guessing_score("macro_f1", part["label"], classes)))
+            rows.append(
+                results(part, classes, ("macro_f1",)).assign(condition=name, guess=guessing_score("macro_f1", part["label"], classes))
+            )
     table = pd.concat(rows, ignore_index=True)
     places = arm_order(table["arm"])
     table = table.sort_values("arm", key=lambda names: names.map(places.index), kind="stable", ignore_index=True)
@@ -56,7 +58,9 @@ def condition_plot(scores: pd.DataFrame, caption: str = "") -> Drawing:
         part = scores[scores["condition"] == name]
         places = [arms.index(arm) + 0.22 * (offset - (len(shown) - 1) / 2) for arm in part["arm"]]
         spread = part["macro_f1_sd"].fillna(0)
-        axis.errorbar(part["macro_f1_mean"], places, xerr=spread, color=colour, marker=marker, linestyle="", markersize=6, elinewidth=1.6, label=name)
+        axis.errorbar(
+            part["macro_f1_mean"], places, xerr=spread, color=colour, marker=marker, linestyle="", markersize=6, elinewidth=1.6, label=name
+        )
     guess = float(scores["guess"].max())
     axis.axvline(guess, color=GREY, linewidth=1, linestyle=(0, (1, 2)), label="guessing")
     axis.set_yticks(range(len(arms)), [arm_label(arm) for arm in arms])
@@ -66,5 +70,7 @@ def condition_plot(scores: pd.DataFrame, caption: str = "") -> Drawing:
     axis.set_xlabel("macro-F1")
     figure.legend(loc="outside upper left", ncols=len(shown) + 1)
     said = [f"{arm_label(row.arm)} {row.condition} {row.macro_f1_mean:.3f}" for row in scores.itertuples()]
-    caption = caption or f"Macro-F1 of the same trained arms in each condition, mean ± sd over seeds, {scores['n_subjects'].max()} unseen people."
+    caption = (
+        caption or f"Macro-F1 of the same trained arms in each condition, mean ± sd over seeds, {scores['n_subjects'].max()} unseen people."
+    )
     return Drawing(figure, caption, f"Macro-F1 in each condition: {'; '.join(said)}; guessing {guess:.3f}.")

@@ -162,7 +162,9 @@ def _claim(row: dict[str, Any]) -> dict[str, Any]:
     p = row["p_holm"]
     shown["p"] = "–" if pd.isna(p) else "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0")
     shown["detectable"], shown["smallest"] = _signed(row["detectable"], plain=True), _signed(row["sesoi"], plain=True)
-    notes = [] if pd.isna(row.get("note")) else str(row["note"]).split("; ")[1:]  # the first says on which faces, and stands above the table
+    notes = (
+        [] if pd.isna(row.get("note")) else str(row["note"]).split("; ")[1:]
+    )  # the first says on which faces, and stands above the table
     shown["terms"], shown["floor"] = ([note for note in notes if ("floor" in note) == floor] for floor in (False, True))
     return shown | {"kind": kind, "mark": mark, "metric": metric_name(str(row["metric"]))}
 

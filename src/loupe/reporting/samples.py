@@ -45,4 +45,9 @@ def clip_strip(macro: Store, columns: int = 8, caption: str = "") -> Drawing | N
     seconds = frames["frame"] / frames["fps"]
     names = [f"{name}\n{time:.1f} s" for name, time in zip(frames["label_name"], seconds, strict=True)]
     said = caption or f"Clip {frames['clip'].iloc[0]}: {len(frames)} of its frames, each with its class. Neutral is an intensity below .15."
-    return face_rows({"frame": np.asarray(macro.images)[frames.index]}, names=names, caption=said, alt=f"Frames of one face: {', '.join(frames['label_name'])}.")
+    return face_rows(
+        {"frame": np.asarray(macro.images)[frames.index]},
+        names=names,
+        caption=said,
+        alt=f"Frames of one face: {', '.join(frames['label_name'])}.",
+    )

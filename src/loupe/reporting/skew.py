@@ -32,7 +32,9 @@ def skew_points(predictions: pd.DataFrame, doses: Sequence[float], classes: int,
     for arm, dose in [*((skewed_arm(dose), dose) for dose in doses), (UNTRAINED, np.nan)]:
         part = predictions[predictions["arm"] == arm]
         require(part, ("seed", "sample", "subject", "label", "pred"), f"predictions of {arm}")
-        interval = bootstrap_interval(effect_of(part, None, metric, classes, names=(arm, "")), np.random.default_rng(0), resamples=resamples)
+        interval = bootstrap_interval(
+            effect_of(part, None, metric, classes, names=(arm, "")), np.random.default_rng(0), resamples=resamples
+        )
         counts = {"n_seeds": part["seed"].nunique(), "n_subjects": part["subject"].nunique()}
         rows.append({"arm": arm, "dose": dose, "value": interval.value, "low": interval.low, "high": interval.high, **counts})
     return pd.DataFrame(rows)
@@ -52,7 +54,15 @@ def skew_curve(points: pd.DataFrame, metric: str = "uf1") -> Drawing:
     axis.axhspan(untrained.low, untrained.high, color=level.colour, alpha=0.14, linewidth=0)
     axis.axhline(untrained.value, color=level.colour, linestyle=level.dash, label=level.label)
     reach = [doses["value"] - doses["low"], doses["high"] - doses["value"]]
-    axis.errorbar(doses["dose"], doses["value"], yerr=reach, color=trained.colour, marker=trained.marker, elinewidth=1.6, label=f"{trained.label}, half of the people")
+    axis.errorbar(
+        doses["dose"],
+        doses["value"],
+        yerr=reach,
+        color=trained.colour,
+        marker=trained.marker,
+        elinewidth=1.6,
+        label=f"{trained.label}, half of the people",
+    )
     axis.xaxis.set_major_locator(FixedLocator(list(doses["dose"])))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
     axis.set_xlabel("share of the pre-training people from one half of the skin tones")

@@ -19,6 +19,10 @@ def spotting_scores(predictions: pd.DataFrame) -> pd.DataFrame:
         label, score = run["label"].to_numpy(), run["p1"].to_numpy()
         scored.append({"arm": arm, "auroc": auroc(label, score), "sensitivity_at_fpr05": sensitivity_at_fpr(label, score)})
     runs = pd.DataFrame(scored, columns=["arm", "auroc", "sensitivity_at_fpr05"]).groupby("arm")
-    columns = {f"{name}_{how}": (name, function) for name in ("auroc", "sensitivity_at_fpr05") for how, function in (("mean", "mean"), ("sd", "std"))}
+    columns = {
+        f"{name}_{how}": (name, function)
+        for name in ("auroc", "sensitivity_at_fpr05")
+        for how, function in (("mean", "mean"), ("sd", "std"))
+    }
     table = runs.agg(**columns, n_seeds=("auroc", "size")).reset_index()
     return table.assign(n_clips=predictions["sample"].nunique(), n_subjects=predictions["subject"].nunique())

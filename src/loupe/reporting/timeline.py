@@ -22,7 +22,9 @@ def shown_clip(frames: pd.DataFrame) -> str:
 
 
 @styled
-def clip_timeline(predictions: pd.DataFrame, frames: pd.DataFrame, classes: Sequence[str], arm: str = "probe-frames", caption: str = "") -> Drawing:
+def clip_timeline(
+    predictions: pd.DataFrame, frames: pd.DataFrame, classes: Sequence[str], arm: str = "probe-frames", caption: str = ""
+) -> Drawing:
     """One test clip (`shown_clip`) over time, a column for each share of the training frames. Above: the true class and the predicted ones, below: the
     probability of the true class; `arm` and its smoothed twin, first seed.
 
@@ -36,7 +38,9 @@ def clip_timeline(predictions: pd.DataFrame, frames: pd.DataFrame, classes: Sequ
     arms = (arm, arm + SMOOTHED)
     for name in arms:
         if not (tested["arm"] == name).any():
-            raise LoupeError(f"No frame of a test clip was scored by {name}: this study has no labelled frames of video, or its stage has not run.")
+            raise LoupeError(
+                f"No frame of a test clip was scored by {name}: this study has no labelled frames of video, or its stage has not run."
+            )
     clip = shown_clip(frames[frames["split"] == "test"])
     seconds = (frames["frame"] / frames["fps"]).set_axis(frames["sample"])
     part = tested[(tested["clip"] == clip) & tested["arm"].isin(arms)]
@@ -54,12 +58,16 @@ def clip_timeline(predictions: pd.DataFrame, frames: pd.DataFrame, classes: Sequ
             time, truth = line["seconds"].to_numpy(), line["label"].to_numpy()
             drawn = {"color": style.colour, "marker": style.marker, "linestyle": style.dash, "linewidth": 1.3, "markersize": 4}
             if name == arm:
-                upper.step(time, [present.index(label) for label in truth], where="mid", color=GREY, alpha=0.45, linewidth=7, label="true class")
+                upper.step(
+                    time, [present.index(label) for label in truth], where="mid", color=GREY, alpha=0.45, linewidth=7, label="true class"
+                )
                 drawn |= {"markerfacecolor": "none", "markersize": 6}
             upper.plot(time, [present.index(label) for label in line["pred"]], **drawn | {"linestyle": ""}, label=style.label)
             own = line[[f"p{label}" for label in range(len(classes))]].to_numpy()[np.arange(len(line)), truth]
             lower.plot(time, own, **drawn)
-            told.append(f"{arm_label(name)} right in {(line['pred'] == line['label']).sum()} of {len(line)} frames, mean probability {own.mean():.2f}")
+            told.append(
+                f"{arm_label(name)} right in {(line['pred'] == line['label']).sum()} of {len(line)} frames, mean probability {own.mean():.2f}"
+            )
         upper.set_title(f"trained on {100 * fraction:g} % of the frames", fontweight="normal")
         lower.set_xlabel("seconds")
         said.append(f"Trained on {100 * fraction:g} %: {'; '.join(told)}")

@@ -77,7 +77,9 @@ def verify(root: Path, against: str = "HEAD") -> list[StageReport]:
     """
     before, after = _committed(root, against), _read_folder(root / "reports", root)
     if not any(name.endswith(".csv") for name in before):
-        raise LoupeError(f"{against} holds no results (reports/claims.csv, reports/tables): name another revision or folder with --against.")
+        raise LoupeError(
+            f"{against} holds no results (reports/claims.csv, reports/tables): name another revision or folder with --against."
+        )
     if not any(name.endswith(".csv") for name in after):
         raise LoupeError("There are no results here yet (reports/claims.csv, reports/tables): run `make study` first.")
     order = list((yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8")) or {}).get("stages", {}))
@@ -103,7 +105,11 @@ def compare_tables(before: pd.DataFrame, after: pd.DataFrame, name: str) -> tupl
     if list(before.columns) != list(after.columns):
         changed = sorted(set(before.columns) ^ set(after.columns)) or ["their order"]
         return 0, [Finding(name, "whole table", DIFFERENT, why=f"columns differ: {', '.join(changed)}")]
-    keys = [column for column in before.columns if column in _SHARES or column == "id" or not (_numeric(before[column]) and _numeric(after[column]))]
+    keys = [
+        column
+        for column in before.columns
+        if column in _SHARES or column == "id" or not (_numeric(before[column]) and _numeric(after[column]))
+    ]
     # A verdict is what is compared, not a name; where it is the only word, it names the row.
     keys = ["id"] if "id" in keys else [column for column in keys if column != "verdict"] or keys
     ours, theirs = _by_key(before, keys), _by_key(after, keys)
@@ -220,7 +226,9 @@ def _committed(root: Path, against: str) -> dict[str, bytes]:
         return _read_folder(reports, reports.parent)
     top = _git(root, "rev-parse", "--show-toplevel")
     if top is None or Path(top.decode().strip()).resolve() != root.resolve():
-        raise LoupeError("This is no git checkout, so nothing is committed to compare with: name a folder of results, `loupe verify --against FOLDER`.")
+        raise LoupeError(
+            "This is no git checkout, so nothing is committed to compare with: name a folder of results, `loupe verify --against FOLDER`."
+        )
     listed = _git(root, "ls-tree", "-r", "--name-only", "-z", against, "--", "reports/claims.csv", "reports/tables", "dvc.lock")
     if listed is None:
         raise LoupeError(f"{against!r} is neither a folder nor a git revision here: name one of them with --against.")

@@ -107,4 +107,6 @@ def load_weights(path: Path, model: nn.Module) -> None:
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise LoupeError(f"{path} does not fit this model ({str(error).splitlines()[-1].strip()}): run the stage that makes it again.") from error
+        raise LoupeError(
+            f"{path} does not fit this model ({str(error).splitlines()[-1].strip()}): run the stage that makes it again."
+        ) from error

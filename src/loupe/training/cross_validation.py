@@ -58,6 +58,10 @@ def take_folds(cells: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 def fold_gain(crossed: pd.DataFrame, arm: str, against: str, classes: int, resamples: int) -> pd.DataFrame:
     """One row: macro-F1 of `arm` minus that of `against`, predictions pooled over folds, with its 95 % interval over people."""
     pair = [crossed[crossed["arm"] == name] for name in (arm, against)]
-    interval = bootstrap_interval(effect_of(*pair, "macro_f1", classes, names=(arm, against)), np.random.default_rng(0), resamples=resamples)
+    interval = bootstrap_interval(
+        effect_of(*pair, "macro_f1", classes, names=(arm, against)), np.random.default_rng(0), resamples=resamples
+    )
     counts = {"n_folds": crossed["fold"].nunique(), "n_seeds": crossed["seed"].nunique(), "n_subjects": crossed["subject"].nunique()}
-    return pd.DataFrame([{"comparison": f"{arm} - {against}", "gain": interval.value, "low": interval.low, "high": interval.high, **counts}])
+    return pd.DataFrame(
+        [{"comparison": f"{arm} - {against}", "gain": interval.value, "low": interval.low, "high": interval.high, **counts}]
+    )

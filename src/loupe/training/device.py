@@ -30,7 +30,9 @@ def resolve_device(name: str) -> torch.device:
 def prepare_torch(threads: int) -> None:
     """Fixed thread count and deterministic kernels: the same bytes every time on one machine (CPU, fp32)."""
     torch.set_num_threads(threads)
-    torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms, warning only, without its import of the compiler (2 s a notebook)
+    torch.set_deterministic_debug_mode(
+        "warn"
+    )  # use_deterministic_algorithms, warning only, without its import of the compiler (2 s a notebook)
     # A debugging aid that costs 8 % of a training step: no kernel here reads what it has not written, and the forced run of the tests would show it.
     torch.utils.deterministic.fill_uninitialized_memory = False
 

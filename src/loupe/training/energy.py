@@ -11,7 +11,9 @@ class EnergyMeter:
     """Joules since it was made: all processor packages, and all NVIDIA GPUs that this process may use. None where neither is readable."""
 
     def __init__(self, powercap: Path = _POWERCAP):
-        self._packages = [path for path in sorted(powercap.glob("intel-rapl:*")) if path.name.count(":") == 1 and _number(path / "energy_uj") is not None]
+        self._packages = [
+            path for path in sorted(powercap.glob("intel-rapl:*")) if path.name.count(":") == 1 and _number(path / "energy_uj") is not None
+        ]
         self._gpus = _gpus()
         self._last = {path: _number(path / "energy_uj") for path in self._packages}
         self._gpu_start = [gpu() for gpu in self._gpus]
@@ -51,7 +53,9 @@ def _gpus() -> list:
         return []
     try:
         pynvml.nvmlInit()
-        handles = [pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(i).uuid}") for i in range(torch.cuda.device_count())]
+        handles = [
+            pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(i).uuid}") for i in range(torch.cuda.device_count())
+        ]
         for handle in handles:
             pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
     except (AttributeError, pynvml.NVMLError):

@@ -47,7 +47,9 @@ def _count(model: nn.Module, loss_of: Callable[..., dict[str, Tensor]], inputs: 
     model.eval()  # stochastic depth and recomputed activations do not count
     try:
         with counter:
-            loss_of(lambda *views: torch.func.functional_call(model, state, views), *(tensor.to("meta") for tensor in inputs))["loss"].backward()
+            loss_of(lambda *views: torch.func.functional_call(model, state, views), *(tensor.to("meta") for tensor in inputs))[
+                "loss"
+            ].backward()
     except (RuntimeError, NotImplementedError, AttributeError):
         return None
     finally:

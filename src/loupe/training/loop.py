@@ -31,6 +31,7 @@ from loupe.training.sharding import gather, restore, sharded_copy, whole, whole_
 Optimisation = MaeFace | DualView | MicronBertSettings
 Schedule = MaeSchedule | FinetuneSchedule | MicronSchedule
 
+
 @dataclass(frozen=True)
 class Recipe:
     """How to train. `lr` is the table of learning rates, one a step; `batch`: the effective batch, over all processes and parts (what the
@@ -48,7 +49,9 @@ class Recipe:
     layer_decay: float = 1.0
 
     @classmethod
-    def of(cls, config: Config, settings: Optimisation, schedule: Schedule, *, lr: np.ndarray, batch: int, seed: int, layer_decay: float = 1.0) -> Recipe:
+    def of(
+        cls, config: Config, settings: Optimisation, schedule: Schedule, *, lr: np.ndarray, batch: int, seed: int, layer_decay: float = 1.0
+    ) -> Recipe:
         """The recipe of one model's settings (how to optimise) and one scale's schedule (how long); `lr` is the table of learning rates."""
         return cls(
             lr=lr,
@@ -112,7 +115,9 @@ def fit(
     """
     accelerator = open_accelerator(recipe.device, recipe.precision)
     if recipe.batch % accelerator.num_processes:
-        raise LoupeError(f"{label}: a batch of {recipe.batch} does not divide over {accelerator.num_processes} processes; choose one that does.")
+        raise LoupeError(
+            f"{label}: a batch of {recipe.batch} does not divide over {accelerator.num_processes} processes; choose one that does."
+        )
     main = accelerator.is_main_process
     history: History = []
     steps, first = len(recipe.lr), 0
@@ -176,7 +181,9 @@ def fit(
                     record.write()
                 saved = time.monotonic()
             if asked:
-                print(f"{label}: SIGTERM after step {step}; saved in {checkpoints}, the same command continues.", file=sys.stderr, flush=True)
+                print(
+                    f"{label}: SIGTERM after step {step}; saved in {checkpoints}, the same command continues.", file=sys.stderr, flush=True
+                )
                 raise SystemExit(128 + signal.SIGTERM)
     accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
     model.to(accelerator.device)

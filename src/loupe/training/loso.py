@@ -155,7 +155,9 @@ def heads_on_the_way(
     balance = (weight.sum(1, keepdim=True) / (classes * per_class.clamp(min=1)))[:, y] * weight  # (M, N)
     balance = balance / balance.sum(1, keepdim=True)
     target = functional.one_hot(y, classes).double()[..., None, None] * balance.T[:, None, None]  # (N, C, 1, M)
-    initial = [torch.randn(x.shape[1], classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 0.01 for seed in seeds]
+    initial = [
+        torch.randn(x.shape[1], classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 0.01 for seed in seeds
+    ]
     matrix = torch.stack(initial, 2).to(x.device)[..., None].expand(-1, -1, -1, len(trains)).clone().requires_grad_()  # (D, C, S, M)
     bias = torch.zeros(matrix.shape[1:], dtype=torch.float64, device=x.device, requires_grad=True)
     scale, offset = scale.T[:, None, None], (mean * scale).T[:, None, None]  # (D, 1, 1, M)

@@ -54,7 +54,9 @@ def frame_pairs(manifest: pd.DataFrame) -> FramePairs:
                 anchors.append(row)
                 partners.append(allowed)
     if not anchors:
-        raise LoupeError("The clips hold no two frames within a quarter of a second: store more frames a clip (scale.faces.frames_per_clip_subject).")
+        raise LoupeError(
+            "The clips hold no two frames within a quarter of a second: store more frames a clip (scale.faces.frames_per_clip_subject)."
+        )
     counts = np.array([len(rows) for rows in partners])
     padded = np.zeros((len(anchors), counts.max()), dtype=np.int64)
     for i, rows in enumerate(partners):
@@ -121,7 +123,9 @@ def swap_signal(model: MicronBert, config: Config, clips: Store, seed: int, pair
     chosen = torch.randint(len(drawn.anchors), (pairs,), generator=generator)
     totals = dict.fromkeys(("swap", "unchanged", "reconstruction"), 0.0)
     for part in chosen.split(64):
-        frame_t, frame_td = (to_float(torch.from_numpy(np.array(clips.images[rows.numpy()])).to(device)) for rows in drawn.draw(part, generator))
+        frame_t, frame_td = (
+            to_float(torch.from_numpy(np.array(clips.images[rows.numpy()])).to(device)) for rows in drawn.draw(part, generator)
+        )
         swapped = swap_blocks((len(part), *model.encoder.grid), settings.swap_ratio, settings.swap_block, generator).to(device)
         change = patchify(frame_td - frame_t, model.encoder.patch_size).square().mean(-1) * swapped  # (B, L)
         missed = (model.reconstruct(frame_t, frame_td, swapped) - frame_t).square()

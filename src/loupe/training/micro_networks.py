@@ -44,7 +44,9 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
     thread (their number decides the order of sums): the same seed gives the same bytes.
     """
 
-    def __init__(self, build: Callable[..., nn.Module], recipe: NetworkRecipe, seed: int, device: torch.device | str, weight_decay: float) -> None:
+    def __init__(
+        self, build: Callable[..., nn.Module], recipe: NetworkRecipe, seed: int, device: torch.device | str, weight_decay: float
+    ) -> None:
         self.build, self.recipe, self.seed, self.device, self.weight_decay = build, recipe, seed, device, weight_decay
 
     def fit(self, x: np.ndarray, y: np.ndarray) -> NetworkClassifier:

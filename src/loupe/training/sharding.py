@@ -21,6 +21,7 @@ from loupe.models.vit import Block
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+
 def sharded_copy(model: nn.Module, accelerator: Accelerator) -> nn.Module:
     """A copy of `model` (on the CPU) with each transformer block, and the rest together, spread over all processes on their devices.
 

@@ -154,7 +154,9 @@ def finetune(
 
     batch, steps = batch_and_steps(config, arm, len(rows))
     lr = warmup_cosine(steps, max(1, round(settings.warmup_share * steps)), schedule.lr_mae if arm.pretrained else schedule.lr_scratch)
-    recipe = Recipe.of(config, settings, schedule, lr=lr, batch=batch, seed=seed, layer_decay=settings.layer_decay if arm.pretrained else 1.0)
+    recipe = Recipe.of(
+        config, settings, schedule, lr=lr, batch=batch, seed=seed, layer_decay=settings.layer_decay if arm.pretrained else 1.0
+    )
     history = fit(model, inputs_of, loss_of, len(rows), recipe, checkpoints, f"{arm.name}, {len(rows)} labels, seed {seed}")
     return model.eval(), history
 
@@ -174,7 +176,9 @@ def predict(model: DualViewClassifier | SmallVGG, config: Config, arm: Arm, data
     return np.concatenate(parts)
 
 
-def prediction_table(task: str, arm: str, fraction: float, seed: int, rows: pd.DataFrame, found: np.ndarray, fold: str = "") -> pd.DataFrame:
+def prediction_table(
+    task: str, arm: str, fraction: float, seed: int, rows: pd.DataFrame, found: np.ndarray, fold: str = ""
+) -> pd.DataFrame:
     """Predictions in the study's one schema. `rows`: manifest rows; `found`: probabilities (len(rows), C)."""
     table = pd.DataFrame(
         {

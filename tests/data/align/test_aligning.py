@@ -107,9 +107,14 @@ def test_every_row_gets_its_transform_or_none():
 
     aligner = Aligner(broken, boxes.get, lambda: lambda pixels: seen[int(pixels.flat[0])])
     with ThreadPoolExecutor(2) as pool:
-        found = aligner(pool, [Job("picture", (0,)), Job("picture", (1,)), Job("onset", (2, 3)), Job("video", (4, 5)), Job("picture", (6,))])
+        found = aligner(
+            pool, [Job("picture", (0,)), Job("picture", (1,)), Job("onset", (2, 3)), Job("video", (4, 5)), Job("picture", (6,))]
+        )
     found = found.sort_values("row", ignore_index=True)
-    corner = [None if (t := transform_of(p)) is None else t.inverse([[0, 0]])[0].round(6).tolist() for p in found[[f"p{i}" for i in range(6)]].to_numpy()]
+    corner = [
+        None if (t := transform_of(p)) is None else t.inverse([[0, 0]])[0].round(6).tolist()
+        for p in found[[f"p{i}" for i in range(6)]].to_numpy()
+    ]
     # row 1: the annotated box says who is meant; row 3: the onset's; rows 4, 5: each its own, steadied; 0 and 6 show nobody
     weight = np.exp(-1 / 8)  # rows 4 and 5 are neighbours in a video: sigma is 2 frames
     first, second = (1 + 2 * weight) / (1 + weight), (2 + weight) / (1 + weight)

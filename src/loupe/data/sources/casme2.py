@@ -65,7 +65,5 @@ def parse(sheets: dict[str, Cells], name: str, frames: Path, dropped: Dropped) -
             continue
         person, clip = f"sub{number:02d}", entry["clip"]
         folder = child(frames, person, clip)
-        clips.append(
-            Clip.of(entry, item, subject=f"casme2-{person}", clip=f"casme2-{person}-{clip}", folder=folder, fps=FPS, kinds=KINDS)
-        )
+        clips.append(Clip.of(entry, item, subject=f"casme2-{person}", clip=f"casme2-{person}-{clip}", folder=folder, fps=FPS, kinds=KINDS))
     return clips, len(cells)

@@ -52,7 +52,16 @@ class Clip:
 
     @classmethod
     def of(
-        cls, entry: Mapping, item: str, *, subject: str, clip: str, folder: Path | None, fps: float, kinds: Mapping[str, str], units: str | None = None
+        cls,
+        entry: Mapping,
+        item: str,
+        *,
+        subject: str,
+        clip: str,
+        folder: Path | None,
+        fps: float,
+        kinds: Mapping[str, str],
+        units: str | None = None,
     ) -> Clip:
         """A row of an annotation table, with the columns that the sets share: row, onset, apex (not in all), offset, emotion, units. `kinds`:
         emotion -> MEGC2019 class; an emotion that is not in it has none. `units`: where the set writes them in a way of its own.

@@ -32,7 +32,9 @@ def read(root: Path, camera: str) -> Listing:
     check_root(root, TITLE)
     names = [camera, f"SMIC-{camera}", f"SMIC_{camera}"]
     inside = (find_folder(folder, names, depth=3) for folder in subfolders(root))
-    base = next((found for found in inside if found), None) or find_folder(root, names, depth=0)  # the root itself may be called SMIC-HS, too
+    base = next((found for found in inside if found), None) or find_folder(
+        root, names, depth=0
+    )  # the root itself may be called SMIC-HS, too
     if base is None:
         raise LoupeError(f"{root} holds no folder {camera}: unpack SMIC there, so that {camera}/s1/micro/negative/... exists.")
     dropped = Dropped()

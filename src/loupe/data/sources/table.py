@@ -43,8 +43,12 @@ def read_folder(root: Path) -> Listing:
     check_root(root, "folder")
     paths = [(group.name, name) for group in subfolders(root) for name in picture_names(group)]
     if not paths:
-        raise LoupeError(f"{root} holds no pictures in sub-folders: put each class into a sub-folder, or write a {TABLE} and import it as csv.")
-    cells = pd.DataFrame([(f"{group}/{name}", group, re.split(r"[_.]", name)[0]) for group, name in paths], columns=["path", "label", "subject"])
+        raise LoupeError(
+            f"{root} holds no pictures in sub-folders: put each class into a sub-folder, or write a {TABLE} and import it as csv."
+        )
+    cells = pd.DataFrame(
+        [(f"{group}/{name}", group, re.split(r"[_.]", name)[0]) for group, name in paths], columns=["path", "label", "subject"]
+    )
     dropped = Dropped()
     table = parse(cells, root.name, dropped)
     return Listing(finish(table, "folder", root.name), dropped.table(), len(cells), len(table), "image", root.name, [])
@@ -56,7 +60,9 @@ def parse(cells: pd.DataFrame, name: str, dropped: Dropped) -> pd.DataFrame:
     for column in ("path", "subject"):
         if column not in columns:
             raise LoupeError(f"{name} lacks the column {column}: it needs path and subject, and takes {', '.join(OPTIONAL)}.")
-    cells = pd.DataFrame({key: cells[column].astype(str).str.strip() for key, column in columns.items() if key in ("path", "subject", *OPTIONAL)})
+    cells = pd.DataFrame(
+        {key: cells[column].astype(str).str.strip() for key, column in columns.items() if key in ("path", "subject", *OPTIONAL)}
+    )
     seen, rows = set(), []
     for line, cell in enumerate(cells.to_dict("records"), start=2):
         item, path = f"{name} line {line}", cell["path"].replace("\\", "/")
@@ -115,7 +121,9 @@ def _class_numbers(names: list[str], where: str) -> dict[str, int]:
     if names and all(re.fullmatch(r"-?\d+", name, re.ASCII) for name in names):
         numbers = sorted({int(name) for name in names if int(name) != -1})
         if numbers != list(range(len(numbers))):
-            raise LoupeError(f"{where}: the labels {', '.join(map(str, numbers[:9]))} must count from 0 without gaps (-1 or empty: no class).")
+            raise LoupeError(
+                f"{where}: the labels {', '.join(map(str, numbers[:9]))} must count from 0 without gaps (-1 or empty: no class)."
+            )
         return {name: int(name) for name in names}
     return {name: number for number, name in enumerate(names)}
 

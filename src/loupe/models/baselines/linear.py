@@ -40,7 +40,9 @@ def class_probabilities(fitted: ClassifierMixin, features: np.ndarray, classes: 
     """
     known = np.asarray(fitted.classes_, dtype=int)
     if known.min() < 0 or known.max() >= classes:
-        raise LoupeError(f"The classifier knows labels {sorted(set(known.tolist()))}, but only 0 to {classes - 1} are classes; check the labels.")
+        raise LoupeError(
+            f"The classifier knows labels {sorted(set(known.tolist()))}, but only 0 to {classes - 1} are classes; check the labels."
+        )
     if hasattr(fitted, "predict_proba"):
         scores = fitted.predict_proba(features)
     else:
