@@ -11,25 +11,31 @@
 #
 # ![The examined view and an ipsilateral view of eyes and mouth meet in Fusion Attention after the low blocks](pictures/03-dual-view.svg)
 #
-# Emotic MAE (arXiv 2403.13039) classifies an **examined** view, the face, with the help of an **ipsilateral** one: a picture of the same face that
-# speaks of its expressive parts. Low blocks of the encoder read both views; **Fusion Attention** lets the second guide the first; the high blocks go on.
+# Emotic MAE (arXiv 2403.13039) classifies an **examined** view, the face, with the help of an **ipsilateral**
+# one: a picture of the same face that speaks of its expressive parts. Low blocks of the encoder read both views;
+# **Fusion Attention** lets the second guide the first; the high blocks go on.
 #
-# With $x, y \in \mathbb{R}^{L \times D}$ the patch tokens of both views after block $k$, $u = \mathrm{LN}\,x$, $v = \mathrm{LN}\,y$:
+# With $x, y \in \mathbb{R}^{L \times D}$ the patch tokens of both views after block $k$, $u = \mathrm{LN}\,x$,
+# $v = \mathrm{LN}\,y$:
 #
 # $$S = \mathrm{MHA}(q = u,\ kv = [u; v]) \qquad g = L \cdot \mathrm{softmax}_L\, \mathrm{MLP}([u; v]) \qquad F = x + \gamma\, \mathrm{MLP}([S;\ g \odot \mathrm{Local}])$$
 #
-# Local is the same attention over the 3 × 3 neighbours in both views; $g$ is the **importance** of a patch, the map shown below; the skip keeps the
-# examined view. The paper does not print these formulas; which choices are ours stands in `src/loupe/models/fusion_attention.py`, line by line (F1–F6).
+# Local is the same attention over the 3 × 3 neighbours in both views; $g$ is the **importance** of a patch, the
+# map shown below; the skip keeps the examined view. The paper does not print these formulas; which choices are
+# ours stands in `src/loupe/models/fusion_attention.py`, line by line (F1–F6).
 #
-# A second view also means more computation and more parameters. So "two views beat one" proves nothing until it also beats
-# **the same face twice** (`duplicate`: same FLOPs, same parameters, no new picture) and **one view with an equally deep network** (`single-deep`).
+# A second view also means more computation and more parameters. So "two views beat one" proves nothing until it
+# also beats **the same face twice** (`duplicate`: same FLOPs, same parameters, no new picture) and **one view
+# with an equally deep network** (`single-deep`).
 #
 # **The formulas, line by line**
 #
 # * $u, v$ are `u, v = self.norm(x), self.norm(y)` (`src/loupe/models/fusion_attention.py`)
-# * $S$ is `branches.append(self.self_attention(u, keys))` with `torch.cat([u, v], dim=1)` as keys (`src/loupe/models/fusion_attention.py`)
+# * $S$ is `branches.append(self.self_attention(u, keys))` with `torch.cat([u, v], dim=1)` as keys
+#   (`src/loupe/models/fusion_attention.py`)
 # * $g$ is `u.shape[1] * logits.softmax(dim=-1)` (`src/loupe/models/fusion_attention.py`)
-# * $F$ is `x + change` with `change = self.gamma * self.mlp(torch.cat(branches, dim=-1))` (`src/loupe/models/fusion_attention.py`)
+# * $F$ is `x + change` with `change = self.gamma * self.mlp(torch.cat(branches, dim=-1))`
+#   (`src/loupe/models/fusion_attention.py`)
 
 # %% tags=["parameters"]
 overrides = []
@@ -39,58 +45,69 @@ import numpy as np
 import torch
 
 from loupe.data.augment import to_float
-from loupe.data.conditions import COVERED, SHIFTED, Condition
-from loupe.data.covering import covering_step
-from loupe.evaluation.guards import Vault
-from loupe.evaluation.predictions import joined
 from loupe.evaluation.protocols import Split, label_subset
 from loupe.reporting import tables
 from loupe.reporting.conditions import condition_scores
 from loupe.session import start
-from loupe.training.build import build_classifier
+from loupe.training import comparison, cross_validation, stills, transfer
+from loupe.training.build_classifier import build_classifier
 from loupe.training.checkpoint import load_weights
-from loupe.training.cross_validation import fold_cells, fold_gain, person_folds
-from loupe.training.stills import StillCell, StillData, cells_of, sees_one_picture, view_of, with_view
-from loupe.training.targets import knows_units
-from loupe.training.transfer import transfer_set
 
-prepared = [f"data/prepared/{name}" for name in ("stills", "labelled", "camera", "shift", "macro")]
-session = start("dual-view", overrides, inputs=[*prepared, "data/runs/mae-face/pretraining/encoder.safetensors"])
-cfg, experiment = session.config, session.config.experiments.dual_view
-encoder = session.run("mae-face", "pretraining/encoder.safetensors")
-labelled, store = session.prepared("labelled"), session.store("labelled")
-split = Split.from_manifest(store.manifest)
-transfer = transfer_set(session.prepared("macro"), split)
-arms = experiment.arms
-if transfer is None and any(arm.transfer for arm in arms):
-    arms = [arm for arm in arms if not arm.transfer]
-    print("There are no labelled clips of training people (set `macro`): the arms that start from them are left out, and their claim stays open.")
-if not knows_units(store.manifest["au"]) and any(arm.task == "units" for arm in arms):
-    arms = [arm for arm in arms if arm.task != "units"]
-    print("Nobody knows the action units of these faces: the arms that detect them are left out, and their claim stays open.")
-print([arm.name for arm in arms], f"at {experiment.fraction:.0%} of the labels, seeds {cfg.scale.seeds}")
+inputs = [f"data/prepared/{name}" for name in ("stills", "labelled", "camera", "shift", "macro")]
+session = start("dual-view", overrides, inputs=[*inputs, "data/runs/mae-face/pretraining"])
 
 # %% [markdown]
 # ## The two views
 #
-# The view is cut from the stored pixels with a canonical face layout whose boxes jitter as a detector's would: never from the true mesh landmarks,
-# which no real set has, and never from a label.
+# The view is cut from the stored pixels with a canonical face layout whose boxes jitter as a detector's would:
+# never from the true mesh landmarks, which no real set has, and never from a label.
+
 
 # %%
+cfg, experiment = session.config, session.config.experiments.dual_view
+labelled, store = session.prepared("labelled"), session.store("labelled")
+split, classes = Split.from_manifest(store.manifest), len(store.class_names)
+encoder = session.run("mae-face", "pretraining/encoder.safetensors")
 session.draw("views")
+
+# %% [markdown]
+# ## One arm in plain code
+#
+# What a cell of the table below does, without its bookkeeping: two views of a handful of faces, the dual-view
+# network on the pre-trained encoder, a few dozen steps of AdamW. That the loss falls says that sixteen faces can
+# be learnt by heart, and nothing about other people.
+
+# %%
+train = split.rows(store.manifest, "train")
+concat = next((arm for arm in experiment.arms if arm.name == "concat"), experiment.arms[0])
+pictures = stills.with_view(labelled, stills.view_of(concat, cfg), cfg.data.seed, session.scratch)
+handful = train[:: max(1, len(train) // 16)][:16]
+examined, ipsilateral = (to_float(torch.from_numpy(images[handful])) for images in (pictures.store.images, pictures.view))
+labels, network = torch.tensor(store.labels[handful]), build_classifier(cfg, concat, classes, 0, encoder)
+optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+for step in range(41):
+    loss = torch.nn.functional.cross_entropy(network(examined, ipsilateral), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    print(f"step {step}: loss {loss.item():.2f}") if step % 10 == 0 else None
 
 # %% [markdown]
 # ## Fine-tune every arm from the same encoder
 #
-# Same labels, same steps, same schedule, same augmentation; the number of steps is fixed by the label budget before anything is trained, and no epoch
-# is chosen. Test rows come out of the vault, and each opening is written down (`data/logs/vault.jsonl`).
+# Same labels, same steps, same schedule, same augmentation; the number of steps is fixed by the label budget
+# before anything is trained, and no epoch is chosen. Test rows come out of the vault, and each opening is written
+# down (`data/logs/vault.jsonl`).
 #
-# The two arms that claims compare are scored on the test people three times: on their pictures as they are, on the same pictures with a grey rectangle over the eyes or over the
-# mouth (`covered`), and on other pictures of them (`shifted`): lights, backgrounds, hair and patterns of action units that no training picture has,
-# all at once. The second view is cut from the covered or shifted picture, never from the clean one. Only generated faces have shifted pictures.
-# They are also scored on the very faces they were trained on, in a record of its own (`training.parquet`): that is fit, not generalisation.
+# The two arms that claims compare are scored on the test people three times: on their pictures as they are, on
+# the same pictures with a grey rectangle over the eyes or over the mouth (`covered`), and on other pictures of
+# them (`shifted`): lights, backgrounds, hair and patterns of action units that no training picture has, all at
+# once. The second view is cut from the covered or shifted picture, never from the clean one. Only generated faces
+# have shifted pictures. They are also scored on the very faces they were trained on, in a record of its own
+# (`training.parquet`): that is fit, not generalisation.
 #
-# Where the scale says `more: true`, three pairs of a single and a dual view ask whether the gain combines with other means:
+# Where the scale says `more: true`, three pairs of a single and a dual view ask whether the gain combines with
+# other means:
 #
 # | arms | what is different, for both alike |
 # |---|---|
@@ -98,118 +115,92 @@ session.draw("views")
 # | `…-transfer` | fine-tuned first on another labelled set: frames of clips of the *training* people, other cameras and light, a class a frame |
 # | `…-units` | another question: which single action units are there? A yes or no each, trained on the same 10 % of the faces; a unit counts as present from a strength of .25 on the stronger side |
 
+
 # %%
-train = split.rows(store.manifest, "train")
-rows = train[label_subset(store.labels[train], store.subjects[train], experiment.fraction, np.random.default_rng(cfg.data.seed))]
+frames = transfer.transfer_set(session.prepared("macro"), split)
+arms, reasons = comparison.arms_taking_part(cfg, store, frames)
+rng = np.random.default_rng(cfg.data.seed)
+rows = train[label_subset(store.labels[train], store.subjects[train], experiment.fraction, rng)]
 test = session.vault.open(split, store.manifest, "arms of the dual-view comparison")
-covered_rows = session.vault.open(split, store.manifest, "the same arms, a part of the face covered")
-covered = session.make(covering_step(labelled, covered_rows, cfg.data.seed))
-conditions = [Condition(COVERED, covered, np.arange(len(test)))]
-shift = session.store("shift").manifest
-if len(shift):
-    shifted_rows = session.vault.open(split, shift, "the same arms, looks that training never showed")
-    conditions.append(Condition(SHIFTED, session.prepared("shift"), shifted_rows))
-else:
-    print("These faces have no set `shift`: the condition `shifted` is left out, and its claim stays open.")
 scored = np.concatenate([split.rows(store.manifest, "val"), test])
+conditions = comparison.further_conditions(labelled, split, session.shelf, session.vault, cfg.data.seed)
+data = stills.StillData(labelled, rows, scored, encoder, tuple(conditions), frames)
+print(*reasons, [arm.name for arm in arms], f"at {experiment.fraction:.0%} of the labels, seeds {cfg.scale.seeds}")
+print({condition.name: len(condition.rows) for condition in conditions}, "faces, for", experiment.further_conditions)
 
-
-def data_for(arm):
-    """Everybody learns from the same rows; what is asked beyond the usual pictures depends on the arm."""
-    further = arm.name in experiment.further_conditions and sees_one_picture(arm, cfg)
-    return StillData(labelled, rows, scored, encoder, tuple(conditions) if further else (), transfer, fit=arm.name in experiment.training_people)
-
-
+# %%
 mapped = next((arm for arm in arms if arm.name == "concat"), arms[0])  # whose maps are shown below
-cells = [StillCell(arm, experiment.fraction, seed, data_for(arm), keep_weights=arm is mapped and seed == cfg.scale.seeds[0]) for arm in arms for seed in cfg.scale.seeds]
-compared = experiment.cross_validation.arms
-seen = set(session.store("stills").split("pretrain").subjects) if compared else set()
-if seen & (split.train | split.test):
-    compared = []
-    print("Pre-training saw people whom cross-validation would test: it is left out.")
-if compared:
-    folds = person_folds(store.manifest, seen, experiment.cross_validation.folds, cfg.data.seed)
-    cells += fold_cells(cfg, [arm for arm in arms if arm.name in compared], folds, session.vault, data_for(mapped))
-made = session.make_all([cell.step(cfg, session.scratch) for cell in cells], "dual-view cells")
-everything = joined([cell.predictions(folder) for cell, folder in zip(cells, made, strict=True)])
+cells = comparison.compared_cells(cfg, arms, data, mapped)
+seen = set(session.store("stills").split("pretrain").subjects)
+cells += comparison.crossed_cells(cfg, arms, data, seen, session.vault)
+finished = session.make_all([cell.step(cfg, session.scratch) for cell in cells], "dual-view cells")
+everything = stills.cell_predictions(cells, finished)
 predictions, crossed = everything[everything["fold"] == ""], everything[everything["fold"] != ""]
 session.write("predictions.parquet", predictions)
-if compared:
-    session.write("folds.parquet", crossed)
-print(f"{len(cells)} cells, {len(rows)} labels each, {len(test)} test faces of {len(split.test)} people")
-
-# %%
-classes = len(store.class_names)
 usual = predictions[(predictions["condition"] == "") & (predictions["split"] != "train")]
 results = tables.results(usual, {"stills": classes, "units": 2 * len(experiment.action_units.units)})
-session.table(results, "arms", f"Dual view at {experiment.fraction:.0%} of the labels: mean ± sd over seeds, people unseen in training.")
-
-# %%
-session.draw("confusion")
+caption = f"Dual view at {experiment.fraction:.0%} of the labels: mean ± sd over seeds, people unseen in training."
+display(session.table(results, "arms", caption), session.draw("confusion"))  # noqa: F821
 
 # %% [markdown]
 # ## Does the second view help where faces look otherwise?
 #
-# Two claims ask it: `concat` against `single` on shifted, and on covered pictures (notebook 11). They ask which arm is *better there*, not which one *loses
-# less*: an arm that is ahead on clean pictures may fall further and still be ahead. Read a row from the black mark to the others for the loss, and a
-# colour from top to bottom for the claim. An arm whose second view is another picture (`camera`, `neighbour`, `shuffled`) cannot have such rows: it
-# would see what is covered.
+# Two claims ask it: `concat` against `single` on shifted, and on covered pictures (notebook 11). They ask which
+# arm is *better there*, not which one *loses less*: an arm that is ahead on clean pictures may fall further and
+# still be ahead. Read a row from the black mark to the others for the loss, and a colour from top to bottom for
+# the claim. An arm whose second view is another picture (`camera`, `neighbour`, `shuffled`) cannot have such
+# rows: it would see what is covered.
+#
+# ## Does it hold for everybody?
+#
+# The test people are one draw, and a small one. Where the scale says `more: true`, training and test people are
+# dealt into five folds, and each fold is tested by networks trained on the other four: every person is tested
+# once, by a network that never saw that person. Predictions are pooled over the folds, then scored. Validation
+# people stay out, since settings were chosen on them. One caution: the folds share most of their training people,
+# so this is not five studies.
 
 # %%
 scores = condition_scores(predictions[predictions["split"] == "test"], classes)
-session.table(scores, "conditions", "The same trained arms in each condition: mean ± sd over seeds, people unseen in training; guess: naming every class equally often.")
-
-# %%
-session.draw("conditions")
-
-# %% [markdown]
-# ## Does it hold for everybody?
-#
-# The test people are one draw, and a small one. Where the scale says `more: true`, training and test people are dealt into five folds, and each fold is tested by networks trained
-# on the other four: every person is tested once, by a network that never saw that person. Predictions are pooled over the folds, then scored. Validation people stay
-# out, since settings were chosen on them. One caution: the folds share most of their training people, so this is not five studies.
-
-# %%
-if compared:
-    gain = fold_gain(crossed, *compared, classes, cfg.scale.statistics.resamples)
-    display(tables.readable(tables.results(crossed, classes)))  # noqa: F821
-    display(session.table(gain, "folds", "Cross-validation by subject: gain in macro-F1 of the first arm over the second with its 95 % interval over people."))  # noqa: F821
-else:
-    print("This scale has no cross-validation (more: false), or it is left out.")
+caption = "The same trained arms in each condition: mean ± sd over seeds, people unseen in training; "
+caption += "guess: naming every class equally often."
+display(session.table(scores, "conditions", caption), session.draw("conditions"))  # noqa: F821
+if len(crossed):
+    session.write("folds.parquet", crossed)
+    gain = cross_validation.fold_gain(crossed, *experiment.cross_validation.arms, classes, cfg.scale.statistics.resamples)
+    caption = "Cross-validation by subject: gain in macro-F1 of the first arm over the second with its 95 % interval over people."
+    display(tables.readable(tables.results(crossed, classes)), session.table(gain, "folds", caption))  # noqa: F821
 
 # %% [markdown]
 # ## Where does fusion look?
 #
-# $g$ is trained with everything else and has mean 1: above 1 a patch's local evidence counts more than average. Validation people; the network is the
-# one that was trained above with the first seed, read back from its cell.
+# $g$ is trained with everything else and has mean 1: above 1 a patch's local evidence counts more than average.
+# Validation people; the network is the one that was trained above with the first seed, read back from its cell.
+
 
 # %%
-network = next(folder for cell, folder in zip(cells, made, strict=True) if cell.keep_weights) / "network.safetensors"
-model = build_classifier(cfg, mapped, classes, cfg.scale.seeds[0], encoder).to(session.device).eval()
-load_weights(network, model)
+folder = next(folder for cell, folder in zip(cells, finished, strict=True) if cell.keep_weights)
+load_weights(folder / "network.safetensors", network.to(session.device).eval())
 val = split.rows(store.manifest, "val")
 shown = val[np.linspace(0, len(val) - 1, 8).round().astype(int)]
-pictures = with_view(labelled, view_of(mapped, cfg) if mapped.two_views else None, cfg.data.seed, session.scratch)
 inputs = [to_float(torch.from_numpy(images[shown])).to(session.device) for images in (pictures.store.images, pictures.view)]
 with torch.inference_mode():
-    _, maps = model.forward_maps(*inputs)
+    _, maps = network.forward_maps(*inputs)
 side = cfg.scale.image.size // cfg.scale.image.patch
-importance = maps["importance"].float().cpu().numpy().reshape(-1, side, side)
 local = maps["local"].float().mean(1) if maps["local"].ndim == 4 else maps["local"].float()
-share = local[..., local.shape[-1] // 2 :].sum(-1).cpu().numpy().reshape(-1, side, side)
-session.write("maps.npy", np.stack([importance, share]))
-session.draw("importance")
-
-# %%
+share = local[..., local.shape[-1] // 2 :].sum(-1)
+session.write("maps.npy", np.stack([values.float().cpu().numpy().reshape(-1, side, side) for values in (maps["importance"], share)]))
+display(session.draw("importance"))  # noqa: F821
 session.finish()
 
 # %% [markdown]
 # ## What we learnt
 #
-# * The table above is the answer for these faces and this budget; whether a difference is more than chance is decided in notebook 11, over people and
-#   seeds together, never by looking at two means.
-# * A gain over `single` that vanishes against `duplicate` or `single-deep` is a gain of computation, not of a second view.
-# * Shifted pictures differ in light, background, hair and action units together: a loss there says that looks matter, not which of them.
+# * The table above is the answer for these faces and this budget; whether a difference is more than chance is
+#   decided in notebook 11, over people and seeds together, never by looking at two means.
+# * A gain over `single` that vanishes against `duplicate` or `single-deep` is a gain of computation, not of a
+#   second view.
+# * Shifted pictures differ in light, background, hair and action units together: a loss there says that looks
+#   matter, not which of them.
 # * An importance map shows what the network weighs. It is not an explanation of a face.
 #
 # ## Try it
@@ -219,15 +210,17 @@ session.finish()
 # ```python
 # second = np.roll(np.arange(len(shown)), 1)  # whose second view: the neighbour's; np.arange(len(shown)) is everybody's own
 # with torch.inference_mode():
-#     own, other = model(*inputs).softmax(-1), model(inputs[0], inputs[1][second]).softmax(-1)
+#     own, other = network(*inputs).softmax(-1), network(inputs[0], inputs[1][second]).softmax(-1)
 # print(f"another person's eyes and mouth move a class's probability by {(own - other).abs().mean().item():.3f} on average")
 # ```
 #
 # ## Exercises
 #
-# 1. `overrides = ["view=mirror"]` or `["view=highlight"]`: which view is better, and is the difference larger than the spread over seeds?
+# 1. `overrides = ["view=mirror"]` or `["view=highlight"]`: which view is better, and is the difference larger
+#    than the spread over seeds?
 # 2. `overrides = ["dual_view.importance=false"]`: does the map matter for the score?
-# 3. Add an arm `{name: shuffled, variant: concat, view: shuffled}` to `conf/experiment/dual_view.yaml`. What should it do, and what does it?
+# 3. Add an arm `{name: shuffled, variant: concat, view: shuffled}` to `conf/experiment/dual_view.yaml`. What
+#    should it do, and what does it?
 # 4. Why does the importance map have mean 1, and what would a constant map of 1 mean?
 #
 # <details><summary>Solutions</summary>
@@ -235,6 +228,7 @@ session.finish()
 # 1. Compare `macro_f1_mean` differences with `macro_f1_sd`; with few seeds most view effects are smaller.
 # 2. Usually little: attention can already down-weigh a patch. That is why the claim is tested and not assumed.
 # 3. Another person's parts carry no information about this face, so it should not beat `single-deep`.
-# 4. The softmax sums to 1 over $L$ patches and is multiplied by $L$. All ones: local evidence counts the same everywhere, as if there were no map.
+# 4. The softmax sums to 1 over $L$ patches and is multiplied by $L$. All ones: local evidence counts the same
+#    everywhere, as if there were no map.
 #
 # </details>

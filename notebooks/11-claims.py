@@ -11,30 +11,35 @@
 #
 # ![An interval above zero and large enough supports a claim, one that ends below what matters does not, anything else is inconclusive](pictures/11-claims.svg)
 #
-# A claim is data (`conf/claims.yaml`): a sentence, two cells whose difference decides it, a metric, and the smallest effect that would matter (.05 macro-F1
-# or UF1). The rule was fixed before anything was trained:
+# A claim is data (`conf/claims.yaml`): a sentence, two cells whose difference decides it, a metric, and the
+# smallest effect that would matter (.05 macro-F1 or UF1). The rule was fixed before anything was trained:
 #
 # * the effect is the difference of the metric on **pooled** predictions, averaged over seeds;
-# * its interval comes from 10,000 resamples of **people** (BCa with t quantiles, because plain BCa covers 93 instead of 95 % with 20 people; percentile where
-#   BCa is undefined), the p-value from exchanging the two arms within people; p-values are corrected by Holm within each paper;
-# * **supported**: interval above 0, corrected p < .05 *and* effect at least the smallest effect of interest; **not supported**: the interval's upper end lies
-#   below it; everything else is **inconclusive**, with the smallest effect this study could have found;
-# * a claim that one thing *comes close to* another is held against the largest loss that does not matter, $-\delta$, instead (rule `not-worse`): supported if the
-#   interval and the corrected p of that margin exclude it, not supported if the interval lies below it;
-# * where neither arm beats *guessing* by the smallest effect of interest (column `guess`), the verdict is **inconclusive**, too: two arms that have learnt next
-#   to nothing differ by next to nothing, which says nothing about the methods.
+# * its interval comes from 10,000 resamples of **people** (BCa with t quantiles, because plain BCa covers 93
+#   instead of 95 % with 20 people; percentile where BCa is undefined), the p-value from exchanging the two arms
+#   within people; p-values are corrected by Holm within each paper;
+# * **supported**: interval above 0, corrected p < .05 *and* effect at least the smallest effect of interest;
+#   **not supported**: the interval's upper end lies below it; everything else is **inconclusive**, with the
+#   smallest effect this study could have found;
+# * a claim that one thing *comes close to* another is held against the largest loss that does not matter,
+#   $-\delta$, instead (rule `not-worse`): supported if the interval and the corrected p of that margin exclude
+#   it, not supported if the interval lies below it;
+# * where neither arm beats *guessing* by the smallest effect of interest (column `guess`), the verdict is
+#   **inconclusive**, too: two arms that have learnt next to nothing differ by next to nothing, which says nothing
+#   about the methods.
 #
-# Every verdict reads "on generated faces". Nobody has run the licensed data yet, and the last column says so. The papers' own numbers stand beside ours for
-# orientation only: other data, not comparable.
+# Every verdict reads "on generated faces". Nobody has run the licensed data yet, and the last column says so. The
+# papers' own numbers stand beside ours for orientation only: other data, not comparable.
 #
-# With effect $\Delta$, its interval $[l, h]$, Holm's $p$ and the smallest effect of interest $\delta$: supported if $l > 0 \wedge p < .05 \wedge \Delta \ge \delta$, not
-# supported if $h < \delta$.
+# With effect $\Delta$, its interval $[l, h]$, Holm's $p$ and the smallest effect of interest $\delta$: supported
+# if $l > 0 \wedge p < .05 \wedge \Delta \ge \delta$, not supported if $h < \delta$.
 #
 # **The rule, line by line**
 #
 # * supported is `if low > 0 and p_adjusted < alpha and effect >= sesoi:` (`src/loupe/evaluation/statistics.py`)
 # * not supported is `"not supported" if high < sesoi else "inconclusive"` (`src/loupe/evaluation/statistics.py`)
-# * $p$ of Holm is `np.maximum.accumulate(values[order] * np.arange(values.size, 0, -1))` (`src/loupe/evaluation/statistics.py`)
+# * $p$ of Holm is `np.maximum.accumulate(values[order] * np.arange(values.size, 0, -1))`
+#   (`src/loupe/evaluation/statistics.py`)
 
 # %% tags=["parameters"]
 overrides = []
@@ -61,8 +66,8 @@ print(f"{len(book.claims)} claims; predictions of {', '.join(sorted(predictions)
 # %% [markdown]
 # ## Decide
 #
-# How many pre-trainings stand behind an arm is printed with every verdict: with one, the interval speaks of people and fine-tuning seeds, not of another
-# pre-training run.
+# How many pre-trainings stand behind an arm is printed with every verdict: with one, the interval speaks of
+# people and fine-tuning seeds, not of another pre-training run.
 
 # %%
 claims = claims_table(book, predictions, seed=cfg.data.seed, resamples=cfg.scale.statistics.resamples)
@@ -79,10 +84,11 @@ claims["verdict"].value_counts().rename("claims").to_frame()
 
 # %%
 decided = claims[claims["effect"].notna()]
-columns = ["id", "metric", "value_a", "value_b", "guess", "effect", "low", "high", "p_holm", "detectable", "n_subjects", "n_seeds", "n_pretrainings", "floor", "verdict"]
-session.table(decided[columns], "decided", f"Claims that this study ran, {where}, {cfg.scale.name} scale.")
+columns = "id metric value_a value_b guess effect low high p_holm detectable".split()
+columns += "n_subjects n_seeds n_pretrainings floor verdict".split()
+caption = f"Claims that this study ran, {where}, {cfg.scale.name} scale."
+display(session.table(decided[columns], "decided", caption))  # noqa: F821
 
-# %%
 floor = decided[decided["floor"]]
 print(f"{len(floor)} of {len(decided)} comparisons lie on the floor: {', '.join(floor['id']) or 'none'}")
 
@@ -93,32 +99,38 @@ for paper in decided["paper"].unique():
 # %% [markdown]
 # ## Does the rule itself hold?
 #
-# Studies whose truth is known, made of the stored predictions (column `studies`: how many; of seeds there are only so many halves): where there is no
-# difference, "supported" may come out in at most one study of twenty; where a gain of twice the detectable effect was put in, it must in nineteen (column
-# `holds`). The column `without_margin` asks interval and p alone, without the smallest effect of interest: it may lie higher, because an arm's seeds do differ
-# a little, and because a macro average of *random* labels favours whoever names all classes.
+# Studies whose truth is known, made of the stored predictions (column `studies`: how many; of seeds there are
+# only so many halves): where there is no difference, "supported" may come out in at most one study of twenty;
+# where a gain of twice the detectable effect was put in, it must in nineteen (column `holds`). The column
+# `without_margin` asks interval and p alone, without the smallest effect of interest: it may lie higher, because
+# an arm's seeds do differ a little, and because a macro average of *random* labels favours whoever names all
+# classes.
 
 # %%
-concat, single = (cell_predictions(Cell("dual-view", arm, cfg.experiments.dual_view.fraction), "stills", predictions) for arm in ("concat", "single"))
-micron = cell_predictions(Cell("micro-expressions", "micron-bert"), "micro", predictions)
-untrained = cell_predictions(Cell("ablations", "micron-bert-untrained"), "micro", predictions)
-compared = {"stills": ("macro_f1", concat, single), "micro": ("uf1", micron, untrained)}
-steps = {task: control_step(task, *arms, book.classes[task], cfg) for task, arms in compared.items()}
-tables_of = {task: pd.read_parquet(session.make(step) / "table.parquet") for task, step in steps.items()}
-controls = pd.concat([table.assign(task=task, n_subjects=compared[task][1]["subject"].nunique()) for task, table in tables_of.items()], ignore_index=True)
-session.table(controls, "controls", f"How often the rule says supported in studies of known truth, made of stored predictions: {cfg.scale.statistics.controls} studies a control, of seeds as many as can be halved.")
+share = cfg.experiments.dual_view.fraction
+pairs = {
+    "stills": ("macro_f1", Cell("dual-view", "concat", share), Cell("dual-view", "single", share)),
+    "micro": ("uf1", Cell("micro-expressions", "micron-bert"), Cell("ablations", "micron-bert-untrained")),
+}
+controls = []
+for task, (metric, *cells) in pairs.items():
+    arms = [cell_predictions(cell, task, predictions) for cell in cells]
+    folder = session.make(control_step(task, metric, *arms, book.classes[task], cfg))
+    controls.append(pd.read_parquet(folder / "table.parquet").assign(task=task, n_subjects=arms[0]["subject"].nunique()))
+caption = "How often the rule says supported in studies of known truth, made of stored predictions: "
+caption += f"{cfg.scale.statistics.controls} studies a control, of seeds as many as can be halved."
+session.table(pd.concat(controls, ignore_index=True), "controls", caption)
 
 # %% [markdown]
 # ## What was not run
 #
-# Honest studies say what they left out. These claims are on record and wait for a larger scale or for licensed data.
+# Honest studies say what they left out. These claims are on record and wait for a larger scale or for licensed
+# data.
 
 # %%
 open_claims = claims[claims["effect"].isna()][["id", "paper", "sentence", "verdict"]]
 with pd.option_context("display.max_colwidth", None):
     display(open_claims)  # noqa: F821
-
-# %%
 session.finish()
 
 # %% [markdown]
@@ -141,16 +153,20 @@ session.finish()
 #
 # ## Exercises
 #
-# 1. Move the smallest effect of interest of one claim to 0. Does its verdict change? Should you be allowed to do that now?
+# 1. Move the smallest effect of interest of one claim to 0. Does its verdict change? Should you be allowed to do
+#    that now?
 # 2. Which claims would flip if Holm's correction were dropped?
-# 3. Double the people in your head: which "inconclusive" would you expect to be decided? Use the column `detectable`.
-# 4. Ten claims are tested at .05 and none is true. How many would you expect to come out "significant" without Holm?
+# 3. Double the people in your head: which "inconclusive" would you expect to be decided? Use the column
+#    `detectable`.
+# 4. Ten claims are tested at .05 and none is true. How many would you expect to come out "significant" without
+#    Holm?
 #
 # <details><summary>Solutions</summary>
 #
 # 1. It may; and no, not after having seen the effect. That is why the file was committed before the run.
 # 2. Those whose raw `p` lies below .05 and whose `p_holm` does not.
 # 3. The detectable effect shrinks by about $\sqrt 2$; those whose effect lies between the old and the new value.
-# 4. Half a claim on average, and at least one in about 40 % of such studies ($1 - .95^{10}$, were they independent).
+# 4. Half a claim on average, and at least one in about 40 % of such studies ($1 - .95^{10}$, were they
+#    independent).
 #
 # </details>

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from sklearn.base import ClassifierMixin
 
 from loupe.config import Config
@@ -35,6 +36,11 @@ class Probe:
 
     def step(self, name: str) -> Step:
         return Step(name, run_probe, {"probe": self})
+
+    @staticmethod
+    def answers(folder: Path) -> pd.DataFrame:
+        """What the finished step in `folder` says (`loupe.evaluation.predictions.answers`)."""
+        return pd.read_parquet(folder / "predictions.parquet")
 
 
 def run_probe(folder: Path, probe: Probe) -> None:

@@ -273,3 +273,8 @@ def unit_answers(settings: ActionUnits, rows: pd.DataFrame, found: np.ndarray) -
     asked = asked.assign(sample=asked["sample"] * units + number, label=present_units(rows["au"], settings).ravel().astype(np.int64))
     table = answers(asked, np.stack([1 - found.ravel(), found.ravel()], axis=1))
     return table.assign(label=table["label"] + 2 * number, pred=table["pred"] + 2 * number)
+
+
+def cell_predictions(cells: Sequence[StillCell], folders: Sequence[Path]) -> pd.DataFrame:
+    """What the finished steps of `cells` in `folders` say, one after the other."""
+    return pd.concat([cell.predictions(folder) for cell, folder in zip(cells, folders, strict=True)], ignore_index=True)
