@@ -16,15 +16,17 @@ from torch import nn
 
 import loupe.models
 from loupe.errors import LoupeError
+from loupe.models.agreement import DinoAgreement
 from loupe.models.dual_view import DualViewClassifier
 from loupe.models.layouts import LAYOUTS, convolution_to_linear, linear_to_convolution
 from loupe.models.mae import MaskedAutoencoder
-from loupe.models.micron_bert import MicronBert
+from loupe.models.micron_bert import MicronBert, MicronSwitches
 from loupe.models.patches import sincos_positions
 from loupe.models.pretrained import IMAGENET, convert, load_into, load_pretrained, read_weights, save_pretrained
 from loupe.models.vit import Encoder
 
 Norm = partial(nn.LayerNorm, eps=1e-6)
+RELEASED = MicronSwitches(layout="released", poi=False)
 SMALL = dict(image=32, patch=8, width=128, depth=2, heads=2)
 
 
@@ -198,10 +200,10 @@ def test_a_full_vit_b_16_loads_from_every_layout(tmp_path):
 
 def models(nano):
     options = dict(width=64, heads=2)
-    dino = dict(decoder_depth=1, decoder_heads=2, agreement="dino", dino_hidden=8, dino_bottleneck=4, dino_out=5)
+    dino = dict(decoder_depth=1, decoder_heads=2, agreement=DinoAgreement(hidden=8, bottleneck=4, out=5))
     yield "encoder", nano(**options)
     yield "mae", MaskedAutoencoder(nano(**options), decoder_width=16, decoder_depth=1, decoder_heads=2)
-    yield "micron-bert", MicronBert(nano(**options), **dino, layout="released", poi=False)
+    yield "micron-bert", MicronBert(nano(**options), **dino, switches=RELEASED)
     yield "micron-bert-paper", MicronBert(nano(**options), **dino)
     yield "dual-view", DualViewClassifier(nano(**options), classes=3, fuse_at=1)
 
@@ -227,8 +229,8 @@ def test_export_then_import_is_the_identity(nano, tmp_path, layout, which):
 
 def test_released_micron_bert_loads_whole_into_ours(tmp_path, images):
     path, network, _, left_out = write(tmp_path, "micron-bert", SMALL)
-    model = MicronBert(load_pretrained(path), decoder_depth=1, decoder_heads=2, layout="released", poi=False, agreement="dino",
-                       dino_hidden=16, dino_bottleneck=6, dino_out=5)  # fmt: skip
+    dino = DinoAgreement(hidden=16, bottleneck=6, out=5)
+    model = MicronBert(load_pretrained(path), decoder_depth=1, decoder_heads=2, switches=RELEASED, agreement=dino)
     assert set(load_into(model, path)) == left_out
     state = torch.load(path, weights_only=False)["model"]
     assert torch.equal(model.head.last, state["student.head.last_layer.weight_v"])

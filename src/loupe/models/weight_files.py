@@ -21,7 +21,7 @@ from torch import Tensor
 from loupe.errors import LoupeError
 from loupe.models.layouts import WRAPPED, Weights, from_loupe
 
-ENCODER = ("image_size", "patch_size", "width", "depth", "heads", "mlp_ratio", "in_chans")  # arguments of `Encoder`, as in our headers
+ENCODER = ("image_size", "patch_size", "width", "depth", "heads", "mlp_ratio")  # arguments of `Encoder`, as in our headers
 STATED = {*ENCODER, "decoder_width", "decoder_depth"}
 MAE_DEPTHS = {"base": 12, "large": 24, "huge": 32}  # of the networks that MAE's and MAE-Face's `args.model` name
 MAE_DECODER = (512, 8)  # width and depth of "dec512d8b", which a name without a decoder means, too
