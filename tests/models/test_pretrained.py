@@ -1,12 +1,15 @@
 """Foreign checkpoints: recognised, equal in features, refused when damaged or hostile; export then import is the identity."""
 
 import argparse
+import datetime
 import json
 import os
 import pickle
 import re
 from functools import partial
+from pathlib import PureWindowsPath
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -475,12 +478,65 @@ def test_a_file_that_pickles_code_is_refused_unexecuted(tmp_path, form):
         assert marker.exists()
 
 
-def test_namespace_is_the_only_addition(tmp_path):
-    """A Namespace that carries something else inside is refused, too."""
+@pytest.mark.parametrize("inside", [datetime.date(2026, 1, 1), np.array([object()])], ids=["date", "object-array"])
+def test_a_namespace_that_carries_something_else_inside_is_refused_too(tmp_path, inside):
     path = tmp_path / "inside.pth"
-    torch.save({"model": {"cls_token": torch.zeros(1)}, "args": argparse.Namespace(path=tmp_path)}, path)
-    with pytest.raises(LoupeError, match="inside.pth pickles pathlib"):
+    torch.save({"model": {"cls_token": torch.zeros(1)}, "args": argparse.Namespace(started=inside)}, path)
+    with pytest.raises(LoupeError, match=r"inside\.pth pickles (datetime|numpy)\S+, not only tensors.*saves it again as torch\.save"):
         load_pretrained(path)
+
+
+def test_numbers_of_numpy_and_paths_beside_the_weights_are_no_programs(tmp_path):
+    path, network, *_ = write(tmp_path, "mae-face", SMALL)
+    content = torch.load(path, weights_only=False)
+    content |= {"best": [np.float64(0.5), np.float32(1), np.int64(3), np.bool_(True)], "output": [tmp_path, PureWindowsPath("C:/runs")]}
+    torch.save(content, path)
+    assert torch.equal(load_pretrained(path).cls_token, network.cls_token)
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.", "net.model.module.", "encoder."])
+@pytest.mark.parametrize("case", ["timm", "mae", "micron-bert"])
+def test_what_wrappers_put_into_the_names_is_taken_off(tmp_path, case, prefix):
+    path, *_ = write(tmp_path, case, SMALL)
+    plain, content = read_weights(path), torch.load(path, weights_only=False)
+    state = {prefix + name: tensor for name, tensor in content.get("model", content).items()}
+    torch.save({"state_dict": state, "pytorch-lightning_version": "2.5", "hyper_parameters": {"lr": 1e-3}}, path)
+    wrapped = read_weights(path)
+    assert wrapped.dropped == plain.dropped and wrapped.tensors.keys() == plain.tensors.keys()
+    assert all(torch.equal(tensor, plain.tensors[name]) for name, tensor in wrapped.tensors.items())
+
+
+def test_blocks_compiled_one_by_one_and_our_own_files_under_a_prefix(nano, tmp_path):
+    tensors = {f"model.{name}".replace("mlp.", "_orig_mod.mlp."): tensor for name, tensor in nano().state_dict().items()}
+    save_file(tensors, tmp_path / "ours.safetensors")
+    assert read_weights(tmp_path / "ours.safetensors").only_encoder().keys() == nano().state_dict().keys()
+
+
+def test_two_networks_side_by_side_are_not_taken_for_one(tmp_path):
+    path, network, *_ = write(tmp_path, "timm", SMALL)
+    state = network.state_dict()
+    torch.save({f"{side}.{name}": tensor for side in ("left", "right") for name, tensor in state.items()}, path)
+    with pytest.raises(LoupeError, match="no layout"):
+        load_pretrained(path)
+
+
+@pytest.mark.parametrize("side", ["student", "teacher"])
+def test_a_gain_of_the_dino_head_concerns_only_who_asks_for_the_head(tmp_path, images, side):
+    path, network, *_ = write(tmp_path, "micron-bert", SMALL)
+    content = torch.load(path, weights_only=False)
+    content["model"][f"{side}.head.last_layer.weight_g"] *= 1.5
+    torch.save(content, path)
+    with pytest.warns(UserWarning, match=r"micron-bert\.pth: left out student\.head.*is not 1"), torch.no_grad():
+        torch.testing.assert_close(load_pretrained(path).eval()(images()), network(images()), rtol=1e-5, atol=1e-5)
+    report = convert(path, tmp_path / "new.safetensors")
+    assert sum("is not 1" in reason for reason in report.dropped.values()) == 1
+    assert "attention.proj.bias" in read_weights(tmp_path / "new.safetensors").tensors
+    part = dict(decoder_depth=1, decoder_heads=2, switches=RELEASED)
+    with pytest.warns(UserWarning):
+        load_into(MicronBert(load_pretrained(path), **part), path)
+    model = MicronBert(load_pretrained(tmp_path / "new.safetensors"), **part, agreement=DinoAgreement(hidden=16, bottleneck=6, out=5))
+    with pytest.raises(LoupeError, match=r"micron-bert\.pth.*DINO head.*is not 1"):
+        load_into(model, path)
 
 
 def test_allow_list_does_not_leak(tmp_path):

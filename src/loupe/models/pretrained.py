@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from loupe.errors import LoupeError
 from loupe.models.agreement import DinoHead
-from loupe.models.layouts import Weights, name_in, recognise, to_loupe
+from loupe.models.layouts import DINO_PARTS, Weights, name_in, recognise, to_loupe, unwrap
 from loupe.models.micro_attention import MicroAttention
 from loupe.models.vit import CHANNELS, SIZES, Decoder, Encoder
 from loupe.models.weight_files import ENCODER, read_tensors, write_weights
@@ -43,6 +44,8 @@ def load_pretrained(
     network: nothing tells the two apart.
     """
     weights = read_weights(path)
+    if DINO_PARTS in weights.dropped:
+        warnings.warn(f"{path}: left out {DINO_PARTS} ({weights.dropped[DINO_PARTS]})", stacklevel=2)
     settings = check_parts(weights, heads, str(path))
     settings = {name: settings[name] for name in ENCODER}
     state = {name: tensor.float() for name, tensor in weights.only_encoder().items()}
@@ -66,6 +69,10 @@ def load_into(model: nn.Module, path: str | os.PathLike) -> dict[str, str]:
     weights = read_weights(path)
     prefix = "encoder." if isinstance(model, Encoder) else ""
     expected = {prefix + name: tensor for name, tensor in model.state_dict().items()}
+    if DINO_PARTS in weights.dropped and "head.last" in expected:
+        raise LoupeError(
+            f"{path} does not give this model its DINO head ({weights.dropped[DINO_PARTS]}): load it without, or take another file."
+        )
     # A block more than the model has is no part of its own: the file holds a deeper network, and `check` says so.
     blocks = tuple(f"{part}.blocks." for part in ("encoder", "decoder", "teacher_encoder") if f"{part}.norm.weight" in expected)
     state = {name: tensor for name, tensor in weights.tensors.items() if name in expected or name.startswith(blocks)}
@@ -80,7 +87,7 @@ def load_into(model: nn.Module, path: str | os.PathLike) -> dict[str, str]:
 def read_weights(path: str | os.PathLike) -> Weights:
     """A checkpoint under Loupe's names. Raises LoupeError naming the file."""
     state, wrapped, settings = read_tensors(Path(path))
-    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    state = unwrap(state)
     weights = to_loupe(state, recognise(state, wrapped, str(path)), str(path))
     weights.settings = settings
     return weights
