@@ -95,12 +95,7 @@ class FusionAttention(nn.Module):
     views = 2  # whose tokens `keys` gives, one view after the other
 
     def __init__(
-        self,
-        width: int,
-        heads: int,
-        grid: tuple[int, int],
-        parts: FusionParts = WHOLE,
-        towards_examined: FusionAttention | None = None,
+        self, width: int, heads: int, grid: tuple[int, int], parts: FusionParts = WHOLE, towards_examined: FusionAttention | None = None
     ) -> None:
         super().__init__()
         self.grid, self.attention, self.skip = grid, parts.attention, parts.skip

@@ -31,7 +31,6 @@ class ViTSize:
     decoder_width: int
     decoder_depth: int
     decoder_heads: int
-    mlp_ratio: float = 4.0
 
 
 # nano is for tests and the smoke scale, tiny and small for two CPU cores (32 channels a head), base and large are the published
@@ -72,15 +71,7 @@ class Encoder(nn.Module):
     checkpoint_blocks = False
 
     def __init__(
-        self,
-        *,
-        image_size: int,
-        patch_size: int,
-        width: int,
-        depth: int,
-        heads: int,
-        mlp_ratio: float = 4.0,
-        drop_path: float = 0.0,
+        self, *, image_size: int, patch_size: int, width: int, depth: int, heads: int, mlp_ratio: float = 4.0, drop_path: float = 0.0
     ) -> None:
         super().__init__()
         if image_size % patch_size:
@@ -97,16 +88,6 @@ class Encoder(nn.Module):
         self.blocks = transformer_blocks(width, depth, heads, mlp_ratio, drop_path)
         self.norm = Norm(width)
         self.init_weights()
-
-    @classmethod
-    def of_size(cls, size: str | ViTSize, *, image_size: int, patch_size: int, **options) -> Encoder:
-        """An encoder of a named size (a key of `SIZES`) or of a `ViTSize`; `options` go to the constructor."""
-        if isinstance(size, str):
-            if size not in SIZES:
-                raise LoupeError(f"Unknown model size '{size}'; choose one of {', '.join(SIZES)}.")
-            size = SIZES[size]
-        sizes = dict(width=size.width, depth=size.depth, heads=size.heads, mlp_ratio=size.mlp_ratio)
-        return cls(image_size=image_size, patch_size=patch_size, **sizes, **options)
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
         """Draw all weights as MAE does: Xavier-uniform linear maps, zero biases, class token N(0, .02)."""
@@ -131,13 +112,10 @@ class Encoder(nn.Module):
         """Patch tokens with their positions (B, L, D) of images (B, C, H, W)."""
         return self.embed_patches(self.patchify(images))
 
-    def class_tokens(self, batch: int) -> Tensor:
-        """The class token with its position, once a sample (B, 1, D)."""
-        return (self.cls_token + self.pos_embed[:, :1]).expand(batch, -1, -1)
-
     def with_class_token(self, tokens: Tensor) -> Tensor:
         """(B, K, D) patch tokens -> (B, 1 + K, D), the class token first."""
-        return torch.cat([self.class_tokens(len(tokens)).to(tokens.dtype), tokens], dim=1)
+        first = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
+        return torch.cat([first.to(tokens.dtype), tokens], dim=1)
 
     def run_blocks(self, tokens: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
         """Apply blocks `start` to `stop` (exclusive) to tokens (B, n, D); no final norm."""
