@@ -24,7 +24,7 @@ from loupe.evaluation.explain import localisation_scores
 from loupe.evaluation.metrics import uf1
 from loupe.models.baselines.linear import make_linear_svm
 from loupe.models.baselines.optical_flow import features_flow
-from loupe.training.build import build_micron_bert
+from loupe.training.build_micron import build_micron_bert
 from loupe.training.checkpoint import load_weights
 from loupe.training.clip_tasks import clip_tasks, head_predictions
 from loupe.training.device import prepare_torch

@@ -27,7 +27,8 @@ from loupe.evaluation.guards import Vault, check_pretraining_overlap
 from loupe.evaluation.protocols import Split, loso_folds
 from loupe.evaluation.statistics import bootstrap_interval
 from loupe.training import mae_face, micro
-from loupe.training.build import build_encoder, build_micron_bert
+from loupe.training.build_mae import build_encoder
+from loupe.training.build_micron import build_micron_bert
 from loupe.training.checkpoint import load_weights, save_weights
 from loupe.training.clip_tasks import clip_tasks, head_predictions
 from loupe.training.device import resolve_device, workers_on

@@ -22,8 +22,7 @@ def nano():
 
     def build(seed: int = 0, **options) -> Encoder:
         torch.manual_seed(seed)
-        settings = dict(image_size=32, patch_size=8, width=32, depth=2, heads=2) | options
-        return Encoder(**settings)
+        return Encoder(**dict(image_size=32, patch_size=8, width=32, depth=2, heads=2) | options)
 
     return build
 

@@ -8,14 +8,14 @@ import torch
 from timm.models._manipulate import group_parameters
 
 from loupe.errors import LoupeError
-from loupe.models.dual_view import VARIANTS, DualViewClassifier
-from loupe.models.fusion_attention import FusionAttention, neighbours
+from loupe.models import dual_view
+from loupe.models.dual_view import VARIANTS
+from loupe.models.fusion_attention import LAYERS, FusionParts, OwnFusion, neighbours
 
 
-def fusion(**options):
+def fusion(variant="concat", width=16, grid=(3, 4), **parts):
     torch.manual_seed(3)
-    settings = dict(width=16, heads=2, grid=(3, 4)) | options
-    layer = FusionAttention(**settings)
+    layer = (LAYERS | {"own": OwnFusion})[variant](width, 2, grid, FusionParts(**parts))
     with torch.no_grad():  # move every weight off its neutral start, else a missing norm or gamma would not show
         for parameter in layer.parameters():
             parameter.add_(torch.randn(parameter.shape) * 0.2)
@@ -147,7 +147,8 @@ def test_local_attention_is_local_and_self_attention_is_not():
 
 def classifier(encoder, **options):
     torch.manual_seed(4)
-    return DualViewClassifier(encoder, **dict(classes=8, fuse_at=1) | options).eval()
+    parts = FusionParts(**{name: options.pop(name) for name in FusionParts.__annotations__ if name in options})
+    return dual_view.classifier(encoder, parts=parts, **dict(classes=8, fuse_at=1) | options).eval()
 
 
 def slow_classifier(model, examined, ipsilateral):

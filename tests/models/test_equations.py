@@ -26,8 +26,8 @@ PLACES = [
     ("# F1", None, FusionAttention.forward),
     ("# F2", None, FusionAttention.forward),
     ("# F3", None, FusionAttention.forward),
-    ("# F4", None, FusionAttention._importance),
-    ("# F5", None, FusionAttention._merge),
+    ("# F4", None, FusionAttention.forward),
+    ("# F5", None, FusionAttention.forward),
     ("F6", None, DualViewClassifier._classify),
 ]
 
@@ -49,9 +49,12 @@ def test_the_overviews_list_the_equations_in_the_order_of_the_papers():
 @pytest.mark.parametrize(
     "function, steps",
     [
-        (MicronBert.forward, ["self.encode(", "self.attention(", "self.decode(", "self.reconstruction_loss(", "agreement(", 'out["loss"]']),
+        (
+            MicronBert.forward,
+            ["self.encode(", "self.attention(", "self.decode(", "self.reconstruction_loss(", ".agreement(", 'out["loss"]'],
+        ),
         (MicroAttention.forward, ["self.interest(", "self._logits(", "self._diagonal(", "self.to_v(", "s[..., None] * mixed"]),
-        (FusionAttention.forward, ["# F1", "# F4", "# F2", "# F3", "self._merge(x, branches)"]),
+        (FusionAttention.forward, ["u, v =", "S = ", "N = ", "g = ", "Fused(x + change"]),
         (MaskedAutoencoder.forward, ["split_tokens(", "self.encode(", "self.decode(", "self.mse("]),
     ],
     ids=lambda value: getattr(value, "__qualname__", ""),

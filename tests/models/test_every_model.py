@@ -11,28 +11,31 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from loupe.models.agreement import update_centre
+from loupe.models.agreement import DinoAgreement, agreement_named, update_centre
 from loupe.models.baselines.difference_vit import DifferenceViT
 from loupe.models.baselines.small_cnn import SmallVGG
 from loupe.models.baselines.three_stream import ThreeStream
-from loupe.models.dual_view import DualViewClassifier
-from loupe.models.fusion_attention import Attention
+from loupe.models.dual_view import classifier
+from loupe.models.fusion_attention import Attention, FusionParts
 from loupe.models.mae import MaskedAutoencoder
-from loupe.models.micron_bert import MicronBert, MicronClassifier
+from loupe.models.micron_bert import MicronBert, MicronClassifier, MicronSwitches
 from loupe.models.vit import Encoder
 
 
-def encoder(**options):
-    return Encoder(**dict(image_size=32, patch_size=8, width=32, depth=2, heads=2) | options)
+def encoder(checkpoint_blocks=False):
+    network = Encoder(image_size=32, patch_size=8, width=32, depth=2, heads=2)
+    network.checkpoint_blocks = checkpoint_blocks
+    return network
 
 
-def micron(**options):
-    dino = dict(dino_hidden=12, dino_bottleneck=6, dino_out=5) if options.get("agreement") == "dino" else {}
-    return MicronBert(encoder(), decoder_depth=1, decoder_heads=2, **dino, **options)
+def micron(agreement="mse", **switches):
+    part = DinoAgreement(hidden=12, bottleneck=6, out=5) if agreement == "dino" else agreement_named(agreement)
+    return MicronBert(encoder(), decoder_depth=1, decoder_heads=2, switches=MicronSwitches(**switches), agreement=part)
 
 
-def dual(**options):
-    return DualViewClassifier(encoder(), **dict(classes=8, fuse_at=1) | options)
+def dual(fuse_at=1, **options):
+    parts = FusionParts(**{name: options.pop(name) for name in FusionParts.__annotations__ if name in options})
+    return classifier(encoder(), classes=8, fuse_at=fuse_at, parts=parts, **options)
 
 
 MODELS = {

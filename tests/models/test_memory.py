@@ -26,10 +26,11 @@ def bytes_kept(model, batch):
     return sum(storage.nbytes() for storage in kept.values())
 
 
-def vit_b_mae(**options):
+def vit_b_mae(checkpoint_blocks=False):
     size = SIZES["base"]
     with torch.device("meta"):
-        encoder = Encoder.of_size(size, image_size=224, patch_size=16, **options)
+        encoder = Encoder(image_size=224, patch_size=16, width=size.width, depth=size.depth, heads=size.heads)
+        encoder.checkpoint_blocks = checkpoint_blocks
         return MaskedAutoencoder(
             encoder, decoder_width=size.decoder_width, decoder_depth=size.decoder_depth, decoder_heads=size.decoder_heads
         )

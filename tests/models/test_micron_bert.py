@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from loupe.errors import LoupeError
-from loupe.models.agreement import dino_schedules
+from loupe.models.agreement import DinoAgreement, agreement_named, dino_schedules
 from loupe.models.micro_attention import MicroAttention
-from loupe.models.micron_bert import MicronBert, MicronClassifier, swap_blocks
+from loupe.models.micron_bert import MicronBert, MicronClassifier, MicronSwitches, swap_blocks
 
 # ---- swapping
 
@@ -222,12 +222,10 @@ def test_switches_that_do_not_fit_are_refused(options, message):
 # ---- the whole model
 
 
-def build(encoder, **options):
+def build(encoder, agreement="mse", **switches):
     torch.manual_seed(5)
-    settings = dict(decoder_depth=1, decoder_heads=2)
-    if options.get("agreement") == "dino":
-        settings |= dict(dino_hidden=12, dino_bottleneck=6, dino_out=5)
-    return MicronBert(encoder, **settings | options)
+    part = DinoAgreement(hidden=12, bottleneck=6, out=5) if agreement == "dino" else agreement_named(agreement)
+    return MicronBert(encoder, decoder_depth=1, decoder_heads=2, switches=MicronSwitches(**switches), agreement=part)
 
 
 def slow_head(head, x):

@@ -1,12 +1,15 @@
 """Foreign checkpoints: recognised, equal in features, refused when damaged or hostile; export then import is the identity."""
 
 import argparse
+import datetime
 import json
 import os
 import pickle
 import re
 from functools import partial
+from pathlib import PureWindowsPath
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -16,15 +19,17 @@ from torch import nn
 
 import loupe.models
 from loupe.errors import LoupeError
+from loupe.models.agreement import DinoAgreement
 from loupe.models.dual_view import DualViewClassifier
 from loupe.models.layouts import LAYOUTS, convolution_to_linear, linear_to_convolution
 from loupe.models.mae import MaskedAutoencoder
-from loupe.models.micron_bert import MicronBert
+from loupe.models.micron_bert import MicronBert, MicronSwitches
 from loupe.models.patches import sincos_positions
 from loupe.models.pretrained import IMAGENET, convert, load_into, load_pretrained, read_weights, save_pretrained
 from loupe.models.vit import Encoder
 
 Norm = partial(nn.LayerNorm, eps=1e-6)
+RELEASED = MicronSwitches(layout="released", poi=False)
 SMALL = dict(image=32, patch=8, width=128, depth=2, heads=2)
 
 
@@ -198,10 +203,10 @@ def test_a_full_vit_b_16_loads_from_every_layout(tmp_path):
 
 def models(nano):
     options = dict(width=64, heads=2)
-    dino = dict(decoder_depth=1, decoder_heads=2, agreement="dino", dino_hidden=8, dino_bottleneck=4, dino_out=5)
+    dino = dict(decoder_depth=1, decoder_heads=2, agreement=DinoAgreement(hidden=8, bottleneck=4, out=5))
     yield "encoder", nano(**options)
     yield "mae", MaskedAutoencoder(nano(**options), decoder_width=16, decoder_depth=1, decoder_heads=2)
-    yield "micron-bert", MicronBert(nano(**options), **dino, layout="released", poi=False)
+    yield "micron-bert", MicronBert(nano(**options), **dino, switches=RELEASED)
     yield "micron-bert-paper", MicronBert(nano(**options), **dino)
     yield "dual-view", DualViewClassifier(nano(**options), classes=3, fuse_at=1)
 
@@ -227,8 +232,8 @@ def test_export_then_import_is_the_identity(nano, tmp_path, layout, which):
 
 def test_released_micron_bert_loads_whole_into_ours(tmp_path, images):
     path, network, _, left_out = write(tmp_path, "micron-bert", SMALL)
-    model = MicronBert(load_pretrained(path), decoder_depth=1, decoder_heads=2, layout="released", poi=False, agreement="dino",
-                       dino_hidden=16, dino_bottleneck=6, dino_out=5)  # fmt: skip
+    dino = DinoAgreement(hidden=16, bottleneck=6, out=5)
+    model = MicronBert(load_pretrained(path), decoder_depth=1, decoder_heads=2, switches=RELEASED, agreement=dino)
     assert set(load_into(model, path)) == left_out
     state = torch.load(path, weights_only=False)["model"]
     assert torch.equal(model.head.last, state["student.head.last_layer.weight_v"])
@@ -473,12 +478,65 @@ def test_a_file_that_pickles_code_is_refused_unexecuted(tmp_path, form):
         assert marker.exists()
 
 
-def test_namespace_is_the_only_addition(tmp_path):
-    """A Namespace that carries something else inside is refused, too."""
+@pytest.mark.parametrize("inside", [datetime.date(2026, 1, 1), np.array([object()])], ids=["date", "object-array"])
+def test_a_namespace_that_carries_something_else_inside_is_refused_too(tmp_path, inside):
     path = tmp_path / "inside.pth"
-    torch.save({"model": {"cls_token": torch.zeros(1)}, "args": argparse.Namespace(path=tmp_path)}, path)
-    with pytest.raises(LoupeError, match="inside.pth pickles pathlib"):
+    torch.save({"model": {"cls_token": torch.zeros(1)}, "args": argparse.Namespace(started=inside)}, path)
+    with pytest.raises(LoupeError, match=r"inside\.pth pickles (datetime|numpy)\S+, not only tensors.*saves it again as torch\.save"):
         load_pretrained(path)
+
+
+def test_numbers_of_numpy_and_paths_beside_the_weights_are_no_programs(tmp_path):
+    path, network, *_ = write(tmp_path, "mae-face", SMALL)
+    content = torch.load(path, weights_only=False)
+    content |= {"best": [np.float64(0.5), np.float32(1), np.int64(3), np.bool_(True)], "output": [tmp_path, PureWindowsPath("C:/runs")]}
+    torch.save(content, path)
+    assert torch.equal(load_pretrained(path).cls_token, network.cls_token)
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.", "net.model.module.", "encoder."])
+@pytest.mark.parametrize("case", ["timm", "mae", "micron-bert"])
+def test_what_wrappers_put_into_the_names_is_taken_off(tmp_path, case, prefix):
+    path, *_ = write(tmp_path, case, SMALL)
+    plain, content = read_weights(path), torch.load(path, weights_only=False)
+    state = {prefix + name: tensor for name, tensor in content.get("model", content).items()}
+    torch.save({"state_dict": state, "pytorch-lightning_version": "2.5", "hyper_parameters": {"lr": 1e-3}}, path)
+    wrapped = read_weights(path)
+    assert wrapped.dropped == plain.dropped and wrapped.tensors.keys() == plain.tensors.keys()
+    assert all(torch.equal(tensor, plain.tensors[name]) for name, tensor in wrapped.tensors.items())
+
+
+def test_blocks_compiled_one_by_one_and_our_own_files_under_a_prefix(nano, tmp_path):
+    tensors = {f"model.{name}".replace("mlp.", "_orig_mod.mlp."): tensor for name, tensor in nano().state_dict().items()}
+    save_file(tensors, tmp_path / "ours.safetensors")
+    assert read_weights(tmp_path / "ours.safetensors").only_encoder().keys() == nano().state_dict().keys()
+
+
+def test_two_networks_side_by_side_are_not_taken_for_one(tmp_path):
+    path, network, *_ = write(tmp_path, "timm", SMALL)
+    state = network.state_dict()
+    torch.save({f"{side}.{name}": tensor for side in ("left", "right") for name, tensor in state.items()}, path)
+    with pytest.raises(LoupeError, match="no layout"):
+        load_pretrained(path)
+
+
+@pytest.mark.parametrize("side", ["student", "teacher"])
+def test_a_gain_of_the_dino_head_concerns_only_who_asks_for_the_head(tmp_path, images, side):
+    path, network, *_ = write(tmp_path, "micron-bert", SMALL)
+    content = torch.load(path, weights_only=False)
+    content["model"][f"{side}.head.last_layer.weight_g"] *= 1.5
+    torch.save(content, path)
+    with pytest.warns(UserWarning, match=r"micron-bert\.pth: left out student\.head.*is not 1"), torch.no_grad():
+        torch.testing.assert_close(load_pretrained(path).eval()(images()), network(images()), rtol=1e-5, atol=1e-5)
+    report = convert(path, tmp_path / "new.safetensors")
+    assert sum("is not 1" in reason for reason in report.dropped.values()) == 1
+    assert "attention.proj.bias" in read_weights(tmp_path / "new.safetensors").tensors
+    part = dict(decoder_depth=1, decoder_heads=2, switches=RELEASED)
+    with pytest.warns(UserWarning):
+        load_into(MicronBert(load_pretrained(path), **part), path)
+    model = MicronBert(load_pretrained(tmp_path / "new.safetensors"), **part, agreement=DinoAgreement(hidden=16, bottleneck=6, out=5))
+    with pytest.raises(LoupeError, match=r"micron-bert\.pth.*DINO head.*is not 1"):
+        load_into(model, path)
 
 
 def test_allow_list_does_not_leak(tmp_path):

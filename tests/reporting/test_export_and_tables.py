@@ -8,11 +8,11 @@ import zipfile
 
 import pandas as pd
 import pytest
+from loupe.reporting.stored import read_table, table_names
 
 from loupe.errors import LoupeError
 from loupe.reporting import tables
 from loupe.reporting.export import export
-from loupe.reporting.stored import read_table, table_names
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from loupe.reporting.redraw import FIGURES, redraw
 
 from loupe.errors import LoupeError
 from loupe.reporting import style
 from loupe.reporting.drawing import save
 from loupe.reporting.effects import effect_plot
 from loupe.reporting.faces import contact_sheet
-from loupe.reporting.redraw import FIGURES, redraw
 
 ROOT = Path(__file__).resolve().parents[2]
 

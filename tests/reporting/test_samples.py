@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from loupe.reporting.samples import clip_strip, other_looks
 
 from loupe.data.manifest import complete
 from loupe.data.store import Store
-from loupe.reporting.samples import clip_strip, other_looks
 
 
 def store(rows, first=0):

@@ -6,7 +6,9 @@ import torch
 
 from loupe.config import Arm, load
 from loupe.models.baselines.small_cnn import SmallVGG
-from loupe.training.build import build_classifier, build_mae, build_micron_bert
+from loupe.training.build_classifier import build_classifier
+from loupe.training.build_mae import build_mae
+from loupe.training.build_micron import build_micron_bert
 
 CONFIG = load(["scale=smoke"], Path(__file__).resolve().parents[2])
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from loupe.training.skew import pretrain_skewed
 from sklearn.metrics import f1_score
 from sklearn.model_selection import StratifiedGroupKFold
 from torch.nn import functional
@@ -14,10 +15,9 @@ from loupe.config import load
 from loupe.data.store import Store, write_store
 from loupe.errors import LoupeError
 from loupe.models.baselines.linear import make_linear_svm
-from loupe.training.build import build_micron_bert
+from loupe.training.build_micron import build_micron_bert
 from loupe.training.loso import loso_heads, loso_heads_on_the_way, loso_probabilities
 from loupe.training.micro import frame_pairs, pretrain, swap_signal
-from loupe.training.skew import pretrain_skewed
 
 
 def clips(frames, fps=100.0):

@@ -14,6 +14,7 @@ import torch
 from runs import IMAGES, classifier, classify, inputs_of, loss_of, recipe, results
 
 from loupe.errors import LoupeError
+from loupe.models.agreement import DinoAgreement
 from loupe.models.micron_bert import MicronBert
 from loupe.models.vit import Encoder
 from loupe.training.checkpoint import best_score, latest_checkpoint
@@ -110,7 +111,7 @@ def test_outputs_with_a_row_a_sample_reach_the_teacher_whole(tmp_path):
     def train(limit, folder):
         torch.manual_seed(0)
         encoder = Encoder(image_size=16, patch_size=8, width=16, depth=1, heads=2)
-        model = MicronBert(encoder, decoder_depth=1, decoder_heads=2, agreement="dino", dino_hidden=16, dino_bottleneck=8, dino_out=6)
+        model = MicronBert(encoder, decoder_depth=1, decoder_heads=2, agreement=DinoAgreement(hidden=16, bottleneck=8, out=6))
 
         def batch(rows, generator):
             return IMAGES[rows], IMAGES[rows] * 0.9, IMAGES[rows] * 1.1, model.draw_swaps(len(rows), generator)

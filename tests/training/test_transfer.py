@@ -7,15 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-
 from loupe.bench import Bench
+
 from loupe.config import load
 from loupe.data.store import read_store, write_store
 from loupe.errors import LoupeError
 from loupe.evaluation.protocols import Split
 from loupe.settings import Arm
 from loupe.training import stills
-from loupe.training.build import build_classifier
+from loupe.training.build_classifier import build_classifier
 from loupe.training.checkpoint import load_weights
 from loupe.training.jobs import run_jobs
 from loupe.training.stills import cell_jobs, predict

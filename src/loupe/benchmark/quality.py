@@ -15,7 +15,7 @@ from torch import nn
 from loupe.config import Config
 from loupe.data.augment import flip_and_shift, to_float
 from loupe.data.store import Store
-from loupe.training.build import build_mae
+from loupe.training.build_mae import build_mae
 from loupe.training.device import resolve_device
 from loupe.training.loop import Recipe, Validation, fit
 from loupe.training.mae_face import linear_probe, pooled_features

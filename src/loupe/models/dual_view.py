@@ -11,7 +11,7 @@ read, so the formulas below are Loupe's, labelled F1 to F6 in the order of use:
     F5  F = x + gamma MLP([S; g N])             gamma (D) starts at .1: the skip keeps the examined view
     F6  logits = Linear(LN(mean_L high(F)))     the encoder's own final norm, applied after the mean as MAE-Face does
 
-What the paper leaves open, and the choice (each a switch):
+What the paper leaves open, and the choice:
     where the views meet    after block `fuse_at`
     "independently"         share_low=False gives the ipsilateral view its own copy of the low blocks (the patch embedding stays shared)
     Mean                    kv = (u + v) / 2, so 9 local keys
@@ -19,9 +19,9 @@ What the paper leaves open, and the choice (each a switch):
     self and local          separate projections: either can be removed without touching the other
     class token             bypasses the fusion; the ipsilateral one is dropped there
 
-Removing a part removes its weights. Without the local branch the importance weighs S; without self the MLP sees g N alone; without
-`skip` F = gamma MLP(...) with gamma starting at 1; `attention=False` removes both attentions and the importance, and what is left is
-token by token: F = x + gamma MLP([u; v]) (mean: [u; (u + v) / 2]). `late` and `single` have no fusion for the switches to act on.
+Removing a part (`FusionParts`) removes its weights. Without the local branch the importance weighs S; without self the MLP sees g N alone;
+without `skip` F = gamma MLP(...) with gamma starting at 1; `attention=False` removes both attentions and the importance, and what is left is
+token by token: F = x + gamma MLP([u; v]) (mean: [u; (u + v) / 2]). `late` and `single` have no fusion that parts could be taken from.
 
 Shapes: B batch, L patches, D width, H heads, E head width.
 """
@@ -34,20 +34,20 @@ import torch
 from torch import Tensor, nn
 
 from loupe.errors import LoupeError
-from loupe.models.fusion_attention import FusionAttention
+from loupe.models.fusion_attention import LAYERS, WHOLE, FusionParts, OwnFusion
 from loupe.models.vit import Encoder, layer_groups, run_blocks
-
-VARIANTS = ("single", "mean", "concat", "updown", "late")
 
 
 class DualViewClassifier(nn.Module):
-    """Classify the examined view with the help of the ipsilateral one.
+    """Classify the examined view with the help of the ipsilateral one, fused by the layer of `variant`; `classifier` knows all variants.
 
-    encoder: pre-trained or fresh; used, not copied. classes: number of classes. variant: one of VARIANTS. fuse_at: k, the number of
-    low blocks (default: half the depth). fusion_depth: layers of Fusion Attention. depth_matched: for `single`, one more layer at
-    the same place that sees the examined view alone; it has the parameters of `concat` less the ipsilateral view embedding (D).
-    For the other switches see the module. Raises LoupeError for a switch that does not fit.
+    encoder: pre-trained or fresh; used, not copied. classes: number of classes. fuse_at: k, the number of low blocks (default: half the
+    depth). fusion_depth: layers of Fusion Attention, each with these `parts`. For share_low see the module.
+    Raises LoupeError for a `fuse_at` outside the encoder.
     """
+
+    layers = LAYERS  # of fusion, by variant
+    views, pooled_views = 2, 1  # that are looked at; whose pooled tokens the head sees
 
     def __init__(
         self,
@@ -57,35 +57,20 @@ class DualViewClassifier(nn.Module):
         variant: str = "concat",
         fuse_at: int | None = None,
         share_low: bool = True,
-        attention: bool = True,
-        self_attention: bool = True,
-        local_attention: bool = True,
-        importance: bool = True,
-        skip: bool = True,
-        depth_matched: bool = False,
         fusion_depth: int = 1,
+        parts: FusionParts = WHOLE,
     ) -> None:
         super().__init__()
-        if variant not in VARIANTS:
-            raise LoupeError(f"Unknown dual-view variant '{variant}'; choose one of {', '.join(VARIANTS)}.")
-        if depth_matched and variant != "single":
-            raise LoupeError(f"depth_matched is the control of variant 'single', not of '{variant}'; set it to false.")
         self.encoder, self.variant = encoder, variant
         self.fuse_at = encoder.depth // 2 if fuse_at is None else fuse_at
         if not 0 <= self.fuse_at <= encoder.depth:
             raise LoupeError(f"fuse_at {fuse_at} lies outside the encoder's {encoder.depth} blocks; choose 0 to {encoder.depth}.")
-        two_views = variant != "single"
         # The copy starts from the encoder's weights as they are now: load pre-trained weights before building the classifier.
-        self.low_ipsilateral = copy.deepcopy(encoder.blocks[: self.fuse_at]) if two_views and not share_low else None
-        self.fusion = nn.ModuleList()
-        if variant in ("concat", "mean", "updown") or depth_matched:
-            for _ in range(fusion_depth):
-                self.fusion.append(FusionAttention(
-                    encoder.width, encoder.heads, encoder.grid, variant="own" if depth_matched else variant, attention=attention,
-                    self_attention=self_attention, local_attention=local_attention, importance=importance, skip=skip,
-                ))  # fmt: skip
-        self.view_embed = nn.Parameter(torch.zeros(2 if two_views else 1, encoder.width)) if len(self.fusion) else None
-        self.head = nn.Linear(2 * encoder.width if variant == "late" else encoder.width, classes)
+        self.low_ipsilateral = copy.deepcopy(encoder.blocks[: self.fuse_at]) if self.views == 2 and not share_low else None
+        layer = self.layers[variant]
+        self.fusion = nn.ModuleList(layer(encoder.width, encoder.heads, encoder.grid, parts) for _ in range(fusion_depth if layer else 0))
+        self.view_embed = nn.Parameter(torch.zeros(self.views, encoder.width)) if len(self.fusion) else None
+        self.head = nn.Linear(self.pooled_views * encoder.width, classes)
         self._init_own(None)
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
@@ -104,9 +89,14 @@ class DualViewClassifier(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, examined: Tensor, ipsilateral: Tensor | None = None) -> Tensor:
-        """examined, ipsilateral (B, C, H, W) -> logits (B, classes). `single` ignores the second view."""
+        """examined, ipsilateral (B, C, H, W) -> logits (B, classes)."""
         x, y = self._low(examined, ipsilateral)
-        return self._classify(self._fuse(x, y), y)
+        if len(self.fusion):
+            a, b = self._views(x, y)
+            for layer in self.fusion:
+                a, b, _ = layer(a, b)
+            x = torch.cat([x[:, :1], a], dim=1)  # the class token bypasses the fusion
+        return self._classify(x, y)
 
     @torch.no_grad()
     def forward_maps(self, examined: Tensor, ipsilateral: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor | None]]:
@@ -121,14 +111,11 @@ class DualViewClassifier(nn.Module):
         return self._classify(torch.cat([x[:, :1], a], dim=1), y), maps
 
     def _low(self, examined: Tensor, ipsilateral: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Blocks 1..k: tokens (B, 1 + L, D) of the examined view and, where the variant has one, of the ipsilateral view."""
+        """Blocks 1..k: tokens (B, 1 + L, D) of the examined and of the ipsilateral view."""
         encoder, k = self.encoder, self.fuse_at
-        x = encoder.with_class_token(encoder.embed(examined))
-        if self.variant == "single":
-            return encoder.run_blocks(x, 0, k), None
         if ipsilateral is None:
             raise LoupeError(f"Variant '{self.variant}' needs the ipsilateral view as second argument; pass it or use 'single'.")
-        y = encoder.with_class_token(encoder.embed(ipsilateral))
+        x, y = (encoder.with_class_token(encoder.embed(view)) for view in (examined, ipsilateral))
         if self.low_ipsilateral is None:
             return tuple(encoder.run_blocks(torch.cat([x, y]), 0, k).chunk(2))
         checkpointed = encoder.checkpoint_blocks and self.training
@@ -139,25 +126,53 @@ class DualViewClassifier(nn.Module):
         a = x[:, 1:] + self.view_embed[0]
         return a, a if y is None else y[:, 1:] + self.view_embed[1]
 
-    def _fuse(self, x: Tensor, y: Tensor | None) -> Tensor:
-        if not len(self.fusion):
-            return x
-        a, b = self._views(x, y)
-        for layer in self.fusion:
-            a, b, _ = layer(a, b)
-        return torch.cat([x[:, :1], a], dim=1)  # the class token bypasses the fusion
+    def _pool(self, tokens: Tensor) -> Tensor:
+        """Blocks k+1..N and the norm of the mean patch (B, D)."""
+        return self.encoder.norm(self.encoder.run_blocks(tokens, self.fuse_at)[:, 1:].mean(dim=1))
 
     def _classify(self, x: Tensor, y: Tensor | None) -> Tensor:
-        """F6 on the fused tokens; `late` takes the pooled tokens of both views."""
-        views = [x, y] if self.variant == "late" else [x]
-        pooled = [self.encoder.norm(self.encoder.run_blocks(view, self.fuse_at)[:, 1:].mean(dim=1)) for view in views]
-        return self.head(torch.cat(pooled, dim=-1))
+        """F6 on the fused tokens x."""
+        return self.head(self._pool(x))
 
     def no_weight_decay(self) -> set[str]:
-        gammas = {f"fusion.{i}.gamma" for i in range(len(self.fusion))}
-        if self.variant == "updown":
-            gammas |= {f"fusion.{i}.towards_examined.gamma" for i in range(len(self.fusion))}
-        return {"encoder.cls_token", "view_embed"} | gammas
+        return {"encoder.cls_token", "view_embed"} | {name for name, _ in self.fusion.named_parameters("fusion") if name.endswith(".gamma")}
 
     def group_matcher(self, coarse: bool = False) -> dict:
         return layer_groups("encoder.", coarse, copies="low_ipsilateral")
+
+
+class SingleView(DualViewClassifier):
+    """The examined view alone; a second one is ignored."""
+
+    layers, views = {"single": None}, 1
+
+    def _low(self, examined: Tensor, ipsilateral: Tensor | None) -> tuple[Tensor, None]:
+        return self.encoder.run_blocks(self.encoder.with_class_token(self.encoder.embed(examined)), 0, self.fuse_at), None
+
+
+class DepthMatchedView(SingleView):
+    """The control of `single`: one more layer at the same place that sees the examined view alone. It has the parameters of `concat` less the
+    ipsilateral view embedding (D)."""
+
+    layers = {"single": OwnFusion}
+
+
+class LateFusion(DualViewClassifier):
+    """Both views through all blocks, unfused; the head sees the pooled tokens of both."""
+
+    layers, pooled_views = {"late": None}, 2
+
+    def _classify(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.head(torch.cat([self._pool(x), self._pool(y)], dim=-1))
+
+
+VARIANTS = {"single": SingleView, **dict.fromkeys(LAYERS, DualViewClassifier), "late": LateFusion}
+
+
+def classifier(encoder: Encoder, *, variant: str = "concat", depth_matched: bool = False, **options) -> DualViewClassifier:
+    """The classifier of a variant, or the depth-matched control of `single`. Raises LoupeError for an unknown variant or a control of another."""
+    if variant not in VARIANTS:
+        raise LoupeError(f"Unknown dual-view variant '{variant}'; choose one of {', '.join(VARIANTS)}.")
+    if depth_matched and variant != "single":
+        raise LoupeError(f"depth_matched is the control of variant 'single', not of '{variant}'; set it to false.")
+    return (DepthMatchedView if depth_matched else VARIANTS[variant])(encoder, variant=variant, **options)

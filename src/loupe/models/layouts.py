@@ -8,7 +8,7 @@
     timm          the same without decoder, not wrapped                  state dicts of timm's ViTs (`norm` or `fc_norm`)
     micron-bert   backbone.*                                             uark-cviu/Micron-BERT, with att.*, decoder_*, student/teacher
 
-In every layout a leading `module.` (DataParallel) is taken off. Loupe's names always start with `encoder.`; see `Weights`.
+Before, what compiling and wrapping put into the names is taken off (`unwrap`). Loupe's names always start with `encoder.`; see `Weights`.
 What a layout holds and the other cannot is dropped, with the reason, never in silence. What is neither known nor listed is refused.
 """
 
@@ -34,6 +34,10 @@ EXPLAINED = {
     r"(student|teacher)\.head\.last_layer\.weight_g": "gain of the last DINO layer, frozen at 1",
     r"fc_norm\..*": "norm of the pooled feature, beside a norm of the tokens, which is the one that is used",
 }
+
+DINO_PARTS = "student.head.*, teacher.*, dino_loss_fn.center"
+GAIN = "student.head.last_layer.weight_g or the teacher's is not 1, a gain that Loupe's DINO head does not have; features need no head"
+WRAPPING = re.compile(r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")  # torch.compile and FSDP, at any depth
 
 
 @dataclass
@@ -64,8 +68,27 @@ class Weights:
         return "encoder"
 
 
+def unwrap(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict without what wrappers put into its names: torch's marks anywhere, and first parts (`module.`, `model.`, any other) that all
+    names share, as long as that takes to a known layout; otherwise as it was."""
+    state = bare = {WRAPPING.sub("", name).removeprefix("module."): tensor for name, tensor in state.items()}
+    while bare and _layout(bare, wrapped=True) is None:
+        first = {name.partition(".")[0] for name in bare}
+        if len(first) > 1 or not all("." in name for name in bare):
+            return state
+        bare = {name.partition(".")[2]: tensor for name, tensor in bare.items()}
+    return bare
+
+
 def recognise(state: dict[str, Tensor], wrapped: bool, where: str) -> str:
-    """The layout of a state dict without `module.` prefixes. Raises LoupeError naming `where` for any other."""
+    """The layout of a state dict that `unwrap` returned. Raises LoupeError naming `where` for any other."""
+    if layout := _layout(state, wrapped):
+        return layout
+    some = ", ".join(sorted(state)[:3]) or "nothing"
+    raise LoupeError(f"{where} holds no layout Loupe knows ({some}, ...): expected one of {', '.join(LAYOUTS)}.")
+
+
+def _layout(state: dict[str, Tensor], wrapped: bool) -> str | None:
     if any(f"{part}patch_embed.{name}" in state for part in ("", "encoder.") for name in ("weight", "bias")):
         return "loupe"
     if any(name.startswith("backbone.") for name in state):
@@ -74,8 +97,7 @@ def recognise(state: dict[str, Tensor], wrapped: bool, where: str) -> str:
         if any(name.startswith(("decoder_", "mask_token")) for name in state):
             return "mae"
         return "mae-face" if wrapped else "timm"
-    some = ", ".join(sorted(state)[:3]) or "nothing"
-    raise LoupeError(f"{where} holds no layout Loupe knows ({some}, ...): expected one of {', '.join(LAYOUTS)}.")
+    return None
 
 
 def to_loupe(state: dict[str, Tensor], layout: str, where: str) -> Weights:
@@ -84,6 +106,9 @@ def to_loupe(state: dict[str, Tensor], layout: str, where: str) -> Weights:
         bare = not any(name.startswith("encoder.") for name in state)
         return Weights(layout, {f"encoder.{name}" if bare else name: tensor for name, tensor in state.items()})
     weights = Weights(layout, {})
+    if any(name.endswith("last_layer.weight_g") and not bool((gain == 1).all()) for name, gain in state.items()):
+        state = {name: tensor for name, tensor in state.items() if not name.startswith(("student.head.", "teacher.", "dino_loss_fn."))}
+        weights.dropped[DINO_PARTS] = GAIN
     has_norm = "norm.weight" in state
     for name, tensor in state.items():
         ours = _ours(name, layout, has_norm)
@@ -164,10 +189,6 @@ def _ours(name: str, layout: str, has_norm: bool) -> str | None:
 def _explain(name: str, tensor: Tensor, where: str) -> str:
     for pattern, reason in EXPLAINED.items():
         if re.fullmatch(pattern, name):
-            if name.endswith("weight_g") and not bool((tensor == 1).all()):
-                raise LoupeError(
-                    f"{where}: {name} is not 1 everywhere, which Loupe's DINO head cannot express; train it with norm_last_layer."
-                )
             return reason
     raise LoupeError(f"{where} holds an unexpected tensor {name} {tuple(tensor.shape)}: it is not one of the networks Loupe can read.")
 

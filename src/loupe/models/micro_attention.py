@@ -119,7 +119,7 @@ class MicroAttention(nn.Module):
         values = self.to_v(pick(swapped, kept))
         mixed = weight.to(values.dtype)[..., None] * values
         tokens = torch.zeros_like(swapped, dtype=mixed.dtype).scatter(1, kept[..., None].expand_as(mixed), mixed)
-        everywhere = torch.zeros_like(s).scatter(1, kept, a)  # the map of a: zero for the patches nobody looked at
+        everywhere = torch.zeros_like(s).scatter(1, kept, a.to(s.dtype))  # the map of a: zero for the patches nobody looked at
         return Micro(tokens, everywhere, s, kept)
 
 

@@ -49,14 +49,14 @@ Shapes: B batch, L patches, D width. `swapped`: True = the patch is taken from I
 
 from __future__ import annotations
 
-import copy
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from loupe.errors import LoupeError
-from loupe.models.agreement import FIRST_TEMPERATURE, DinoHead, dino_agreement, mse_agreement, update_centre, update_teacher
+from loupe.models.agreement import MSE, NoAgreement, update_centre, update_teacher
 from loupe.models.micro_attention import Micro, MicroAttention
 from loupe.models.patches import normalise_patches, patchify, unpatchify
 from loupe.models.vit import Decoder, Encoder, layer_groups
@@ -82,12 +82,32 @@ def swap_blocks(shape: tuple[int, int, int], ratio: float, block: int, generator
     return order.argsort(dim=1).argsort(dim=1) < round(ratio * rows * columns)
 
 
+@dataclass(frozen=True)
+class MicronSwitches:
+    """What the table above leaves open. dma, poi, poi_topk, scale, layout: as in MicroAttention, which checks them. beta: of Eq. 13.
+    corruption: "swap", or "mask", the ordinary BERT way, as a rival."""
+
+    swap_ratio: float = 0.5
+    swap_block: int = 2
+    corruption: str = "swap"
+    dma: str = "diagonal"
+    poi: bool = True
+    poi_topk: int | None = None
+    scale: str = "normalised"
+    layout: str = "paper"
+    beta: float = 1.0
+    norm_pix: bool = False
+
+    def __post_init__(self) -> None:
+        if self.corruption not in ("swap", "mask"):
+            raise LoupeError(f"Unknown corruption '{self.corruption}'; choose swap or mask.")
+
+
 class MicronBert(nn.Module):
     """Pre-training on pairs of frames: restore I_t from patches swapped with I_{t+d}, guided by DMA and PoI.
 
-    encoder: pre-trained or fresh; used, not copied. Decoder of the encoder's width. dma, poi, poi_topk, scale, layout: see the table
-    and MicroAttention. agreement, beta: the contextual term of Eq. 13. corruption: "swap" or "mask" (the ordinary BERT way, as a rival).
-    dino_*: sizes and constants of the `dino` agreement. Load weights into the encoder first: the teacher starts as its copy.
+    encoder: pre-trained or fresh; used, not copied. Decoder of the encoder's width. agreement: the contextual term of Eq. 13
+    (`loupe.models.agreement`). Load weights into the encoder first: the teacher of `DinoAgreement` starts as its copy.
     """
 
     def __init__(
@@ -96,42 +116,19 @@ class MicronBert(nn.Module):
         *,
         decoder_depth: int,
         decoder_heads: int,
-        swap_ratio: float = 0.5,
-        swap_block: int = 2,
-        corruption: str = "swap",
-        dma: str = "diagonal",
-        poi: bool = True,
-        poi_topk: int | None = None,
-        agreement: str = "mse",
-        beta: float = 1.0,
-        scale: str = "normalised",
-        layout: str = "paper",
-        norm_pix: bool = False,
-        dino_hidden: int = 2048,
-        dino_bottleneck: int = 256,
-        dino_out: int = 128,
-        student_temp: float = 0.1,
-        centre_momentum: float = 0.9,
+        switches: MicronSwitches = MicronSwitches(),
+        agreement: NoAgreement = MSE,
     ) -> None:
         super().__init__()
-        if agreement not in ("mse", "dino", "off"):
-            raise LoupeError(f"Unknown agreement '{agreement}'; choose mse, dino or off.")
-        if corruption not in ("swap", "mask"):
-            raise LoupeError(f"Unknown corruption '{corruption}'; choose swap or mask.")
+        attention = {name: getattr(switches, name) for name in ("dma", "poi", "poi_topk", "scale", "layout")}
         self.encoder = encoder
-        self.attention = MicroAttention(encoder.width, dma=dma, poi=poi, poi_topk=poi_topk, scale=scale, layout=layout)
-        self.decoder = Decoder(encoder, width=encoder.width, depth=decoder_depth, heads=decoder_heads, class_token=False)
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, encoder.width)) if corruption == "mask" else None
-        self.swap_ratio, self.swap_block = swap_ratio, swap_block
-        self.agreement, self.beta, self.norm_pix = agreement, beta, norm_pix
-        self.student_temp, self.centre_momentum = student_temp, centre_momentum
-        if agreement == "dino":
-            self.head = DinoHead(encoder.width, hidden=dino_hidden, bottleneck=dino_bottleneck, out=dino_out)
-            self.teacher_encoder, self.teacher_head = copy.deepcopy(encoder), copy.deepcopy(self.head)
-            self.teacher_encoder.requires_grad_(False)
-            self.teacher_head.requires_grad_(False)
-            self.register_buffer("centre", torch.zeros(dino_out))
-            self.register_buffer("teacher_temp", torch.tensor(FIRST_TEMPERATURE))  # follows a schedule; stored, so that a run resumes
+        self.attention = MicroAttention(encoder.width, **attention)
+        self.decoder = Decoder(encoder, width=encoder.width, depth=decoder_depth, heads=decoder_heads)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, encoder.width)) if switches.corruption == "mask" else None
+        self.swap_ratio, self.swap_block = switches.swap_ratio, switches.swap_block
+        self.beta, self.norm_pix = switches.beta, switches.norm_pix
+        self.context, self.agreement = agreement, agreement.name
+        self.context.add_to(self)
         if self.mask_token is not None:
             nn.init.normal_(self.mask_token, std=0.02)
 
@@ -141,12 +138,7 @@ class MicronBert(nn.Module):
             part.init_weights(generator)
         if self.mask_token is not None:
             nn.init.normal_(self.mask_token, std=0.02, generator=generator)
-        if self.agreement == "dino":
-            self.head.init_weights(generator)
-            self.teacher_encoder.load_state_dict(self.encoder.state_dict())
-            self.teacher_head.load_state_dict(self.head.state_dict())
-            self.centre.zero_()
-            self.teacher_temp.fill_(FIRST_TEMPERATURE)
+        self.context.init_weights(self, generator)
 
     def draw_swaps(self, batch: int, generator: torch.Generator) -> Tensor:
         """The `swapped` argument of `forward` for this model's grid, ratio and block."""
@@ -164,15 +156,7 @@ class MicronBert(nn.Module):
         pred = self.decode(micro.tokens)
         reconstruction = self.reconstruction_loss(pred, frame_t)
         out = {"reconstruction": reconstruction, "pred": pred, "ct_std": ct.detach().float().std(dim=0, correction=0).mean()}
-        out["agreement"] = torch.zeros_like(reconstruction)
-        if self.agreement == "mse":
-            with torch.no_grad():
-                ct_crop = self.encoder(crop_td)[:, 0]
-            out["agreement"] = mse_agreement(ct, ct_crop)  # Eq. 15
-        elif self.agreement == "dino":
-            with torch.no_grad():
-                out["teacher"] = self.teacher_head(self.teacher_encoder(crop_td)[:, 0])
-            out["agreement"] = dino_agreement(self.head(ct), out["teacher"], self.centre, self.student_temp, self.teacher_temp)
+        out |= self.context.agreement(self, ct, crop_td)  # Eq. 15, or DINO
         out["loss"] = reconstruction + self.beta * out["agreement"]  # Eq. 13 with gamma = 1
         for name, value in (("dma", micro.dma), ("poi", micro.poi)):
             if value is not None:

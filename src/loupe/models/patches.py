@@ -1,4 +1,4 @@
-"""Patches of an image, their fixed positions, and maps over them: the pure functions every model here shares.
+"""Patches of an image, and their fixed positions: the pure functions every model here shares.
 
 Order, written once: patches run row by row (row-major); the pixels of a patch run row, column, channel. Both are the order of
 facebookresearch/mae, so that predictions and positions are exchangeable with its checkpoints.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 
 def patchify(images: Tensor, patch: int) -> Tensor:
@@ -56,16 +55,7 @@ def normalise_patches(patches: Tensor, channels: int = 1) -> tuple[Tensor, Tenso
         pixels = patches.unflatten(-1, (-1, channels))
         mean = pixels.mean(dim=-2, keepdim=True).expand_as(pixels).flatten(-2)
     centred = patches - mean
-    variance = torch.linalg.vector_norm(centred, dim=-1, keepdim=True).square() / (
-        patches.shape[-1] - 1
-    )  # var() is many times slower on a CPU
+    squares = torch.linalg.vector_norm(centred, dim=-1, keepdim=True).square()  # var() is many times slower on a CPU
+    variance = squares / (patches.shape[-1] - 1)
     deviation = (variance + 1e-6).sqrt()
     return centred / deviation, mean, deviation
-
-
-def map_image(values: Tensor, grid: tuple[int, int], size: int, mode: str = "bilinear") -> Tensor:
-    """Draw one value a patch (B, L) as a map (B, size, size): `mode` "bilinear" for figures, "nearest" for scores."""
-    maps = values.reshape(len(values), 1, *grid)
-    if mode == "nearest":
-        return F.interpolate(maps, size=(size, size), mode=mode)[:, 0]
-    return F.interpolate(maps, size=(size, size), mode=mode, align_corners=False)[:, 0]

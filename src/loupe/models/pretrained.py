@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,9 @@ from torch import Tensor, nn
 
 from loupe.errors import LoupeError
 from loupe.models.agreement import DinoHead
-from loupe.models.layouts import Weights, name_in, recognise, to_loupe
+from loupe.models.layouts import DINO_PARTS, Weights, name_in, recognise, to_loupe, unwrap
 from loupe.models.micro_attention import MicroAttention
-from loupe.models.vit import SIZES, Decoder, Encoder
+from loupe.models.vit import CHANNELS, SIZES, Decoder, Encoder
 from loupe.models.weight_files import ENCODER, read_tensors, write_weights
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -30,7 +31,6 @@ def load_pretrained(
     image_size: int | None = None,
     heads: int | None = None,
     drop_path: float = 0.0,
-    checkpoint_blocks: bool = False,
     trained_with: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
 ) -> Encoder:
     """The encoder in a checkpoint of any known layout, in float32, on the CPU: `forward_features(images) -> (B, 1 + L, D)`.
@@ -44,6 +44,8 @@ def load_pretrained(
     network: nothing tells the two apart.
     """
     weights = read_weights(path)
+    if DINO_PARTS in weights.dropped:
+        warnings.warn(f"{path}: left out {DINO_PARTS} ({weights.dropped[DINO_PARTS]})", stacklevel=2)
     settings = check_parts(weights, heads, str(path))
     settings = {name: settings[name] for name in ENCODER}
     state = {name: tensor.float() for name, tensor in weights.only_encoder().items()}
@@ -52,7 +54,7 @@ def load_pretrained(
         side = image_size // settings["patch_size"]
         state["pos_embed"] = resample_abs_pos_embed(state["pos_embed"], [side, side], num_prefix_tokens=1)
     with torch.device("meta"):  # no time spent on drawing weights that are replaced at once
-        encoder = Encoder(**settings, drop_path=drop_path, checkpoint_blocks=checkpoint_blocks)
+        encoder = Encoder(**settings, drop_path=drop_path)
     encoder.load_state_dict(state, assign=True)
     if trained_with is not None:
         fold_normalisation(encoder, *trained_with)
@@ -67,6 +69,10 @@ def load_into(model: nn.Module, path: str | os.PathLike) -> dict[str, str]:
     weights = read_weights(path)
     prefix = "encoder." if isinstance(model, Encoder) else ""
     expected = {prefix + name: tensor for name, tensor in model.state_dict().items()}
+    if DINO_PARTS in weights.dropped and "head.last" in expected:
+        raise LoupeError(
+            f"{path} does not give this model its DINO head ({weights.dropped[DINO_PARTS]}): load it without, or take another file."
+        )
     # A block more than the model has is no part of its own: the file holds a deeper network, and `check` says so.
     blocks = tuple(f"{part}.blocks." for part in ("encoder", "decoder", "teacher_encoder") if f"{part}.norm.weight" in expected)
     state = {name: tensor for name, tensor in weights.tensors.items() if name in expected or name.startswith(blocks)}
@@ -81,7 +87,7 @@ def load_into(model: nn.Module, path: str | os.PathLike) -> dict[str, str]:
 def read_weights(path: str | os.PathLike) -> Weights:
     """A checkpoint under Loupe's names. Raises LoupeError naming the file."""
     state, wrapped, settings = read_tensors(Path(path))
-    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    state = unwrap(state)
     weights = to_loupe(state, recognise(state, wrapped, str(path)), str(path))
     weights.settings = settings
     return weights
@@ -105,7 +111,7 @@ def check_parts(weights: Weights, heads: int | None, where: str) -> dict[str, fl
             if promised or any(name.startswith(("decoder.", "mask_token")) for name in tensors):
                 decoder = _decoder_settings(weights, where)
                 settings |= {f"decoder_{name}": value for name, value in decoder.items()}
-                expected |= _named("decoder.", Decoder(encoder, **decoder, heads=1, class_token=True))  # heads: no tensor depends on them
+                expected |= _named("decoder.", Decoder(encoder, **decoder, heads=1))  # heads: no tensor depends on them
                 if weights.layout == "mae" or "mask_token" in tensors:
                     expected["mask_token"] = torch.empty(1, 1, decoder["width"])
             if any(name.startswith("attention.") for name in tensors):
@@ -183,7 +189,7 @@ def fold_normalisation(encoder: Encoder, mean: tuple[float, ...], deviation: tup
     kind = dict(dtype=encoder.patch_embed.weight.dtype, device=encoder.patch_embed.weight.device)
     mean, deviation = torch.tensor(mean, **kind), torch.tensor(deviation, **kind)
     centre, spread = torch.tensor(LOUPE[0], **kind), torch.tensor(LOUPE[1], **kind)
-    weight = encoder.patch_embed.weight.unflatten(1, (-1, encoder.in_chans))  # (D, P*P, C)
+    weight = encoder.patch_embed.weight.unflatten(1, (-1, CHANNELS))  # (D, P*P, C)
     encoder.patch_embed.bias += (weight * ((centre - mean) / deviation)).sum(dim=(1, 2))
     encoder.patch_embed.weight.copy_((weight * (spread / deviation)).flatten(1))
 
@@ -208,14 +214,13 @@ def _encoder_settings(weights: Weights, heads: int | None, where: str) -> dict[s
     stated, size = weights.settings, lambda *places: _size(weights, where, *((f"encoder.{name}", axis) for name, axis in places))
     width = size(("cls_token", -1), ("pos_embed", -1), ("patch_embed.bias", 0), ("norm.weight", 0), ("norm.bias", 0))
     hidden = size(*((f"blocks.0.mlp.{name}", axis) for name, axis in (("fc1.weight", 0), ("fc1.bias", 0), ("fc2.weight", 1))))
-    channels = int(stated.get("in_chans", 3))
-    patch = max(math.isqrt(size(("patch_embed.weight", 1)) // channels), 1)
+    patch = max(math.isqrt(size(("patch_embed.weight", 1)) // CHANNELS), 1)
     rows = size(("pos_embed", 1))
     side = math.isqrt(max(rows - 1, 0))
     if side < 1 or side * side != rows - 1:
         where_it_is = name_in("encoder.pos_embed", weights.layout)
         raise LoupeError(f"{where}: {where_it_is} has {rows} rows, not 1 + a square; only square images with class token fit.")
-    settings = dict(image_size=side * patch, patch_size=patch, width=width, mlp_ratio=hidden / width, in_chans=channels)
+    settings = dict(image_size=side * patch, patch_size=patch, width=width, mlp_ratio=hidden / width)
     settings["depth"] = _depth(weights, r"(?:teacher_)?encoder\.blocks\.(\d+)\.|student\.backbone\.blocks\.(\d+)\.")
     settings |= {name: stated[name] for name in ENCODER if name in stated}
     _credible(settings["depth"], weights, where)

@@ -18,6 +18,7 @@ from loupe.errors import LoupeError
 from loupe.models.patches import patchify, sincos_positions
 
 Norm = partial(nn.LayerNorm, eps=1e-6)
+CHANNELS = 3  # of an image
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,6 @@ class ViTSize:
     decoder_width: int
     decoder_depth: int
     decoder_heads: int
-    mlp_ratio: float = 4.0
 
 
 # nano is for tests and the smoke scale, tiny and small for two CPU cores (32 channels a head), base and large are the published
@@ -63,23 +63,15 @@ class Encoder(nn.Module):
     The class token is the *contextual token* of Micron-BERT. The patch embedding is a Linear on patchified pixels: the same
     map as MAE's strided convolution (`loupe.models.layouts` converts the weights exactly), without its memory-format traps.
 
-    image_size, patch_size: pixels; drop_path: stochastic depth of the last block, growing linearly from 0 at the first;
-    checkpoint_blocks: trade a second forward pass of every block for its activations (for base and large).
-    Raises LoupeError where the sizes do not divide.
+    image_size, patch_size: pixels; drop_path: stochastic depth of the last block, growing linearly from 0 at the first.
+    Set `checkpoint_blocks` to trade a second forward pass of every block for its activations (for base and large); a decoder built
+    afterwards does as its encoder. Raises LoupeError where the sizes do not divide.
     """
 
+    checkpoint_blocks = False
+
     def __init__(
-        self,
-        *,
-        image_size: int,
-        patch_size: int,
-        width: int,
-        depth: int,
-        heads: int,
-        mlp_ratio: float = 4.0,
-        in_chans: int = 3,
-        drop_path: float = 0.0,
-        checkpoint_blocks: bool = False,
+        self, *, image_size: int, patch_size: int, width: int, depth: int, heads: int, mlp_ratio: float = 4.0, drop_path: float = 0.0
     ) -> None:
         super().__init__()
         if image_size % patch_size:
@@ -87,32 +79,15 @@ class Encoder(nn.Module):
         if width % heads or width % 4:
             raise LoupeError(f"width {width} must be a multiple of heads ({heads}) and of 4; choose one that is.")
         self.image_size, self.patch_size, self.width, self.depth, self.heads = image_size, patch_size, width, depth, heads
-        self.mlp_ratio, self.in_chans, self.checkpoint_blocks = mlp_ratio, in_chans, checkpoint_blocks
+        self.mlp_ratio = mlp_ratio
         self.grid = (image_size // patch_size, image_size // patch_size)
         self.patches = self.grid[0] * self.grid[1]
-        self.patch_embed = nn.Linear(patch_size * patch_size * in_chans, width)
+        self.patch_embed = nn.Linear(patch_size * patch_size * CHANNELS, width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.register_buffer("pos_embed", torch.zeros(1, 1 + self.patches, width))  # fixed; stored, so foreign tables survive
         self.blocks = transformer_blocks(width, depth, heads, mlp_ratio, drop_path)
         self.norm = Norm(width)
         self.init_weights()
-
-    @classmethod
-    def of_size(cls, size: str | ViTSize, *, image_size: int, patch_size: int, **options) -> Encoder:
-        """An encoder of a named size (a key of `SIZES`) or of a `ViTSize`; `options` go to the constructor."""
-        if isinstance(size, str):
-            if size not in SIZES:
-                raise LoupeError(f"Unknown model size '{size}'; choose one of {', '.join(SIZES)}.")
-            size = SIZES[size]
-        return cls(
-            image_size=image_size,
-            patch_size=patch_size,
-            width=size.width,
-            depth=size.depth,
-            heads=size.heads,
-            mlp_ratio=size.mlp_ratio,
-            **options,
-        )
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
         """Draw all weights as MAE does: Xavier-uniform linear maps, zero biases, class token N(0, .02)."""
@@ -123,8 +98,8 @@ class Encoder(nn.Module):
 
     def patchify(self, images: Tensor) -> Tensor:
         """Patches (B, L, P*P*C) of images (B, C, H, W). Raises LoupeError where the images are of another size than the encoder's."""
-        if images.shape[1:] != (self.in_chans, self.image_size, self.image_size):
-            expected = (self.in_chans, self.image_size, self.image_size)
+        expected = (CHANNELS, self.image_size, self.image_size)
+        if images.shape[1:] != expected:
             raise LoupeError(f"The encoder takes images of {expected}, not {tuple(images.shape[1:])}; resize them or set image_size.")
         return patchify(images, self.patch_size)
 
@@ -137,13 +112,10 @@ class Encoder(nn.Module):
         """Patch tokens with their positions (B, L, D) of images (B, C, H, W)."""
         return self.embed_patches(self.patchify(images))
 
-    def class_tokens(self, batch: int) -> Tensor:
-        """The class token with its position, once a sample (B, 1, D)."""
-        return (self.cls_token + self.pos_embed[:, :1]).expand(batch, -1, -1)
-
     def with_class_token(self, tokens: Tensor) -> Tensor:
         """(B, K, D) patch tokens -> (B, 1 + K, D), the class token first."""
-        return torch.cat([self.class_tokens(len(tokens)).to(tokens.dtype), tokens], dim=1)
+        first = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
+        return torch.cat([first.to(tokens.dtype), tokens], dim=1)
 
     def run_blocks(self, tokens: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
         """Apply blocks `start` to `stop` (exclusive) to tokens (B, n, D); no final norm."""
@@ -177,21 +149,20 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """The decoder of MAE, which Micron-BERT shares: embed, add positions, blocks, norm, one linear map to pixels.
 
-    Takes tokens (B, L, D) or, with `class_token`, (B, 1 + L, D); returns pixels (B, L, P*P*C). Its blocks are checkpointed where the
-    encoder's are.
+    Its blocks are checkpointed where the encoder's are.
     """
 
-    def __init__(self, encoder: Encoder, *, width: int, depth: int, heads: int, class_token: bool) -> None:
+    def __init__(self, encoder: Encoder, *, width: int, depth: int, heads: int) -> None:
         super().__init__()
         if width % heads or width % 4:
             raise LoupeError(f"decoder width {width} must be a multiple of its heads ({heads}) and of 4; choose one that is.")
-        self.grid, self.width, self.class_token = encoder.grid, width, class_token
+        self.grid, self.width = encoder.grid, width
         self.checkpoint_blocks = encoder.checkpoint_blocks
         self.embed = nn.Linear(encoder.width, width)
         self.register_buffer("pos_embed", torch.zeros(1, 1 + encoder.patches, width))
         self.blocks = transformer_blocks(width, depth, heads, encoder.mlp_ratio, 0.0)
         self.norm = Norm(width)
-        self.pred = nn.Linear(width, encoder.patch_size**2 * encoder.in_chans)
+        self.pred = nn.Linear(width, encoder.patch_size**2 * CHANNELS)
         self.init_weights()
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
@@ -199,18 +170,13 @@ class Decoder(nn.Module):
         with torch.no_grad():
             self.pos_embed.copy_(sincos_positions(self.width, self.grid, self.pos_embed.device))
 
-    def forward(self, tokens: Tensor, order: Tensor | None = None, last: int | None = None) -> Tensor:
-        """Decode tokens that are already of the decoder's width.
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Pixels (B, L, P*P*C) of tokens (B, L, D) of the decoder's width, in the order of the patches."""
+        return self.pixels(tokens + self.pos_embed[:, 1:])
 
-        order (B, L): at which patch each patch token stands; without it they stand in the order of the patches. last: pixels of only so many
-        tokens, from the end (B, last, P*P*C).
-        """
-        patches = self.pos_embed[:, 1:] if order is None else F.embedding(order, self.pos_embed[0, 1:])
-        positions = torch.cat([self.pos_embed[:, :1].expand(len(patches), -1, -1), patches], dim=1) if self.class_token else patches
-        if last is None and self.class_token:
-            last = patches.shape[1]
-        tokens = run_blocks(self.blocks, tokens + positions, checkpointed=self.checkpoint_blocks and self.training, last=last)
-        return self.pred(self.norm(tokens))
+    def pixels(self, tokens: Tensor, last: int | None = None) -> Tensor:
+        """Pixels of tokens (B, n, D) that have their positions, or of the last `last` of them."""
+        return self.pred(self.norm(run_blocks(self.blocks, tokens, checkpointed=self.checkpoint_blocks and self.training, last=last)))
 
 
 def transformer_blocks(width: int, depth: int, heads: int, mlp_ratio: float, drop_path: float) -> nn.ModuleList:

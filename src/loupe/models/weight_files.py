@@ -1,7 +1,7 @@
 """Files of checkpoints, read and written: safetensors, or torch files that hold nothing but tensors.
 
-Strangers' files are data, never programs: safetensors, or torch files through `weights_only=True` with `argparse.Namespace` (plain
-attributes; MAE and Micron-BERT store their arguments so) as the one addition. A file that pickles anything else is refused unexecuted.
+Strangers' files are data, never programs: safetensors, or torch files through `weights_only=True` and the few plain values of `PLAIN` that training
+scripts store beside the weights. A file that pickles anything else is refused unexecuted.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import json
 import os
 import re
 import warnings
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -21,10 +22,19 @@ from torch import Tensor
 from loupe.errors import LoupeError
 from loupe.models.layouts import WRAPPED, Weights, from_loupe
 
-ENCODER = ("image_size", "patch_size", "width", "depth", "heads", "mlp_ratio", "in_chans")  # arguments of `Encoder`, as in our headers
+ENCODER = ("image_size", "patch_size", "width", "depth", "heads", "mlp_ratio")  # arguments of `Encoder`, as in our headers
 STATED = {*ENCODER, "decoder_width", "decoder_depth"}
 MAE_DEPTHS = {"base": 12, "large": 24, "huge": 32}  # of the networks that MAE's and MAE-Face's `args.model` name
 MAE_DECODER = (512, 8)  # width and depth of "dec512d8b", which a name without a decoder means, too
+WRAPPERS = ("model", "state_dict", "model_state_dict", "module")  # keys that hold the tensors; "state_dict" is Lightning's
+_PATHS = {"PosixPath": PurePosixPath, "PurePosixPath": PurePosixPath, "WindowsPath": PureWindowsPath, "PureWindowsPath": PureWindowsPath}
+PLAIN = [
+    argparse.Namespace,  # attributes: MAE and Micron-BERT store their arguments so
+    *((kind, f"{module}.{name}") for module in ("pathlib", "pathlib._local") for name, kind in _PATHS.items()),  # which touch no file
+    *((np._core.multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),  # a best score
+    np.dtype,
+    *{type(np.dtype(code)) for code in np.typecodes["AllInteger"] + np.typecodes["Float"] + "?"},
+]
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], bool, dict]:
@@ -57,22 +67,21 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], bool, dict]:
 
 def _read_torch(path: Path) -> tuple[dict[str, Tensor], bool, dict]:
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(PLAIN):
             warnings.simplefilter("ignore")
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a stranger's bytes can make the reader fail in any way: all of them end in one sentence
         if stranger := re.search(r"GLOBAL (\S+)", str(error)):
             raise LoupeError(
-                f"{path} pickles {stranger[1]}, not only tensors: Loupe runs nothing out of a checkpoint; "
-                "ask its makers for safetensors or a plain state dict."
+                f"{path} pickles {stranger[1]}, not only tensors: Loupe runs nothing out of a checkpoint; who can load it where it was made "
+                "saves it again as torch.save(network.state_dict(), 'new.pth')."
             ) from error
         raise LoupeError(
             f"{path} is truncated, or no checkpoint that can be read as plain tensors ({type(error).__name__}): fetch it again."
         ) from error
     wrapped, settings = False, _stated_by(loaded.get("args")) if isinstance(loaded, dict) else {}
-    for name in ("model", "state_dict"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(name), dict):
-            loaded, wrapped = loaded[name], True
+    while isinstance(loaded, dict) and (inner := [loaded[key] for key in WRAPPERS if isinstance(loaded.get(key), dict)]):
+        loaded, wrapped = inner[0], True
     if not isinstance(loaded, dict) or not loaded or not all(isinstance(tensor, Tensor) for tensor in loaded.values()):
         raise LoupeError(f"{path} holds no dict of tensors, bare or under 'model': it is not a checkpoint of a network Loupe can read.")
     return loaded, wrapped, settings

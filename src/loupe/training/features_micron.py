@@ -12,7 +12,7 @@ from loupe.data.store import read_store
 from loupe.part import part_of
 from loupe.settings import MicronArm
 from loupe.steps import Step
-from loupe.training.build import build_micron_bert
+from loupe.training.build_micron import build_micron_bert
 from loupe.training.checkpoint import load_weights
 from loupe.training.device import resolve_device
 from loupe.training.micro import MICRON_READ, onset_apex_features

@@ -16,7 +16,7 @@ from loupe.models.mae import MaskedAutoencoder, gather_patches
 from loupe.models.vit import Encoder
 from loupe.part import part_of
 from loupe.steps import CHECKPOINTS, Step
-from loupe.training.build import build_mae
+from loupe.training.build_mae import build_mae
 from loupe.training.checkpoint import save_weights
 from loupe.training.device import resolve_device
 from loupe.training.loop import Recipe, fit

@@ -20,7 +20,7 @@ from loupe.models.patches import patchify
 from loupe.part import part_of
 from loupe.settings import MicronArm
 from loupe.steps import CHECKPOINTS, Step
-from loupe.training.build import build_micron_bert
+from loupe.training.build_micron import build_micron_bert
 from loupe.training.checkpoint import save_weights
 from loupe.training.device import resolve_device
 from loupe.training.loop import Recipe, fit

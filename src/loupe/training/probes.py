@@ -83,7 +83,7 @@ def encoder_step(store: Path, encoder: Path, config: Config) -> Step:
 
 
 def write_encoder_features(folder: Path, store: Path, encoder: Path, config: Config) -> None:
-    from loupe.training.build import build_encoder
+    from loupe.training.build_mae import build_encoder
     from loupe.training.checkpoint import load_weights
     from loupe.training.device import resolve_device
     from loupe.training.mae_face import pooled_features

@@ -24,7 +24,7 @@ from loupe.models.dual_view import DualViewClassifier
 from loupe.part import part_of
 from loupe.settings import ActionUnits, View
 from loupe.steps import CHECKPOINTS, Step
-from loupe.training.build import build_classifier
+from loupe.training.build_classifier import build_classifier
 from loupe.training.checkpoint import save_weights
 from loupe.training.device import resolve_device
 from loupe.training.loop import Recipe, fit

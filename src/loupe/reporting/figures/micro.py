@@ -30,7 +30,7 @@ def pretraining_curves(study: Study) -> Drawing:
 
 @figure("micron-bert/maps")
 def maps(study: Study) -> Drawing:
-    from loupe.training.build import build_micron_bert
+    from loupe.training.build_micron import build_micron_bert
     from loupe.training.checkpoint import load_weights
     from loupe.training.micro import patch_maps
 

@@ -34,7 +34,7 @@ def reconstructions(study: Study) -> Drawing:
     import torch
 
     from loupe.data.augment import to_float, to_uint8
-    from loupe.training.build import build_mae
+    from loupe.training.build_mae import build_mae
     from loupe.training.checkpoint import load_weights
 
     model = build_mae(study.config)
