@@ -35,7 +35,7 @@ from loupe.errors import LoupeError
 IDENTICAL, NOISE, DIFFERENT = "identical", "within seed noise", "different"
 UNSPREAD = 0.01  # rule 3
 _FOLLOW = ("p", "p_holm", "interval")  # of the effect: judged through the verdict
-_SHARES = ("fraction",)  # numbers that name a row
+_SHARES = ("fraction", "dose")  # numbers that name a row
 
 
 @dataclass(frozen=True)
