@@ -31,7 +31,7 @@ def test_points_are_the_pooled_scores_with_intervals_that_hold_them(doses):
     points = skew_points(doses, DOSES, 2, 300)
     assert points["dose"].tolist()[:3] == DOSES and np.isnan(points["dose"].iloc[3])
     assert points["arm"].tolist() == ["micron-bert"] * 3 + ["micron-bert-untrained"]
-    for place, dose in enumerate(RIGHTS):
+    for place in range(len(RIGHTS)):
         runs = doses.iloc[24 * place : 24 * (place + 1)].groupby("seed")
         oracle = np.mean([f1_score(run["label"], run["pred"], average="macro", labels=[0, 1], zero_division=0) for _, run in runs])
         assert points["value"][place] == pytest.approx(oracle, abs=1e-12)
