@@ -19,9 +19,9 @@ def doses(run_of):
     """Two head seeds a dose; rows that the figure must not take in stand beside them: the whole method, and the untrained copy on other looks."""
 
     def runs(dose, rights, condition=""):
-        trained = {"pretraining": "skewed", "arm": "micron-bert"} if dose == dose else {"pretraining": "", "arm": "micron-bert-untrained"}
+        arm = "micron-bert" if dose == dose else "micron-bert-untrained"
         tables = [run_of("", 1.0, seed, [min(4, right + seed) for right in rights], task="micro", split="loso") for seed in (0, 1)]
-        return pd.concat(tables).assign(dose=dose, condition=condition, **trained)
+        return pd.concat(tables).assign(dose=dose, condition=condition, arm=arm)
 
     strangers = [runs(np.nan, [0, 0, 0]).assign(arm="micron-bert"), runs(np.nan, [0, 0, 0], "shifted")]
     return pd.concat([*(runs(dose, rights) for dose, rights in RIGHTS.items()), *strangers], ignore_index=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from loupe.config import load
 from loupe.data.manifest import complete
 from loupe.data.store import Store
 from loupe.errors import LoupeError
+from loupe.evaluation.claims import PAPERS
 from loupe.reporting import figures, style
 from loupe.reporting.faces import contact_sheet
 from loupe.reporting.figures.claims import part_effects
@@ -22,7 +24,7 @@ from loupe.reporting.style import ARMS
 from loupe.study import Study
 
 ROOT = Path(__file__).resolve().parents[3]
-STATE = {"condition": "", "regime": "labels", "smoothed": False, "pretraining": "", "dose": np.nan}
+STATE = {"condition": "", "regime": "labels", "smoothed": False, "pretraining": "none", "dose": np.nan}
 
 
 @pytest.fixture
@@ -53,6 +55,15 @@ def store(rows, first=0):
     """A store whose picture i is uniformly grey level first + i."""
     table = complete(pd.DataFrame(rows or {"sample": []}).assign(sample=range(len(rows))))
     return Store(np.repeat(first + np.arange(len(rows), dtype=np.uint8), 192).reshape(-1, 8, 8, 3), table)
+
+
+def test_notebooks_draw_every_figure_and_no_other():
+    drawn = set()
+    for script in (ROOT / "notebooks").glob("*.py"):
+        for name in re.findall(r'session\.draw\(f?"([^"]+)"\)', script.read_text(encoding="utf-8")):
+            papers = PAPERS if "{paper}" in name else ("",)
+            drawn |= {f"{script.stem.split('-', 1)[1]}/{name.replace('{paper}', paper)}" for paper in papers}
+    assert drawn == set(figures.names())
 
 
 def test_a_figure_is_written_in_three_formats_that_are_the_same_twice(study, tmp_path):
