@@ -47,12 +47,16 @@ def low_label_points(predictions: pd.DataFrame, classes: int, generator: np.rand
     one_state(predictions)
     rows = []
     for arm in arm_order(predictions["arm"]):
-        for fraction, part in predictions[predictions["arm"] == arm].groupby("fraction", sort=True):
-            interval = bootstrap_interval(effect_of(part, None, "macro_f1", classes, names=(arm, "")), generator, resamples=resamples)
-            bounds = {"value": interval.value, "low": interval.low, "high": interval.high}
-            counts = {"n_seeds": part["seed"].nunique(), "n_subjects": part["subject"].nunique()}
-            rows.append({"arm": arm, "fraction": float(fraction)} | bounds | counts)
+        for share, part in predictions[predictions["arm"] == arm].groupby("fraction", sort=True):
+            rows.append({"arm": arm, "fraction": float(share)} | score_interval(part, "macro_f1", classes, generator, resamples))
     return pd.DataFrame(rows)
+
+
+def score_interval(part: pd.DataFrame, metric: str, classes: int, generator: np.random.Generator, resamples: int) -> dict[str, float]:
+    """Score of one arm's pooled predictions, mean over seeds, its 95 % interval over people: value, low, high, n_seeds, n_subjects."""
+    interval = bootstrap_interval(effect_of(part, None, metric, classes, names=(part["arm"].iloc[0], "")), generator, resamples=resamples)
+    bounds = {"value": interval.value, "low": interval.low, "high": interval.high}
+    return bounds | {"n_seeds": part["seed"].nunique(), "n_subjects": part["subject"].nunique()}
 
 
 @styled
