@@ -134,7 +134,18 @@ for arm in experiment.micro:
 # Encoders stay as they are, pre-trained without $q$; each fold's head is trained on the other people's *shifted*
 # clips and nothing else. Optical flow, which nobody pre-trains, stands beside them. Compare within a look:
 # shifted clips are other clips, easier or harder by themselves.
-
+#
+# ## Does it still help when its people are uneven?
+#
+# The people of the unlabelled clips are ranked by skin tone and cut into two halves. At dose $d$, pre-training
+# sees $k = \lfloor n/2 \rfloor$ of the $n$ people, $\lfloor d k + \tfrac12 \rfloor$ from the one half and the
+# others from the other; people, frames and steps are as many at every dose. 50 % is even, at 100 % half of the
+# tones is missing.
+#
+# Why skin tone: most pixels of a face take their colour from it, so it decides what the network sees. It is a
+# number that our generator drew, and which half is the larger is arbitrary: this measures uneven data, and
+# nothing about real groups of people. The doses compare with each other and with the untrained copy;
+# `micron-bert` itself saw twice as many people.
 
 # %%
 whole = session.run("micron-bert", "pretraining/micron_bert.safetensors")
@@ -176,20 +187,6 @@ if "spotting" in tasks:
     caption = "Micro-expression or none, with and without PoI: AUROC (chance .5) and sensitivity at 5 % false alarms (chance .05), "
     caption += "pooled over folds, mean ± sd over head seeds."
     display(session.table(spotting_scores(joined(both)), "spotting", caption))  # noqa: F821
-
-# %% [markdown]
-# ## Does it still help when its people are uneven?
-#
-# The people of the unlabelled clips are ranked by skin tone and cut into two halves. At dose $d$, pre-training
-# sees $k = \lfloor n/2 \rfloor$ of the $n$ people, $\lfloor d k + \tfrac12 \rfloor$ from the one half and the
-# others from the other; people, frames and steps are as many at every dose. 50 % is even, at 100 % half of the
-# tones is missing.
-#
-# Why skin tone: most pixels of a face take their colour from it, so it decides what the network sees. It is a
-# number that our generator drew, and which half is the larger is arbitrary: this measures uneven data, and
-# nothing about real groups of people. The doses compare with each other and with the untrained copy;
-# `micron-bert` itself saw twice as many people.
-
 
 # %%
 if uneven:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from loupe.reporting import tables
+from loupe.reporting.selection import usual
 from loupe.reporting.style import arm_label, metric_name
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,16 +58,12 @@ def results(reports: Path) -> str:
 def claims_in_words(claims: pd.DataFrame) -> str:
     run = claims[claims["verdict"] != "not run at this scale"]
     count = run["verdict"].value_counts()
-    floor = int((run["verdict"].eq("inconclusive") & on_the_floor(run)).sum())
+    floor = int((run["verdict"].eq("inconclusive") & run["floor"].eq(True)).sum())
     said = ", ".join(f"{count.get(verdict, 0)} {verdict}" for verdict in ("supported", "not supported", "inconclusive"))
     return (
         f"Laptop scale, generated faces, committed in `reports/`. Of {len(claims)} claims on record {len(run)} were run: **{said}** ({floor} of these because "
         "both arms lie on the floor of guessing). Rule and intervals: notebook 11. All rows: `reports/claims.csv`.\n"
     )
-
-
-def on_the_floor(claims: pd.DataFrame) -> pd.Series:
-    return claims["note"].fillna("").str.contains("a floor that decides nothing")
 
 
 def claims_table(claims: pd.DataFrame) -> str:
@@ -74,40 +72,22 @@ def claims_table(claims: pd.DataFrame) -> str:
             claim.sentence,
             f"`{claim.cells}`",
             f"{claim.effect:+.3f} [{claim.low:+.3f}, {claim.high:+.3f}] {UNITS.get(claim.metric) or metric_name(claim.metric)}",
-            claim.verdict + " (floor)" * (claim.verdict == "inconclusive" and floor),
+            claim.verdict + " (floor)" * (claim.verdict == "inconclusive" and claim.floor is True),
         )
-        for claim, floor in zip(claims.itertuples(), on_the_floor(claims), strict=True)
+        for claim in claims.itertuples()
     ]
     return markdown(("claim (on generated faces)", "cells", "effect, 95 % interval", "verdict"), rows, "--:-")
 
 
 def scores(reports: Path, stage: str, name: str, arms: tuple[str, ...], metrics: tuple[str, ...], counts: tuple[str, ...]) -> str:
-    """Rows of one table of a stage, in the order of `arms` as far as they are there; test people where a table has several splits."""
-    table = pd.read_csv(reports / "tables" / stage / f"{name}.csv")
+    """Rows of one table of a stage in the usual state, in the order of `arms` as far as they are there; test people where it has several splits."""
+    table = usual(pd.read_csv(reports / "tables" / stage / f"{name}.csv"))
     if "split" in table:
         table = table[table["split"].isin(("test", "loso"))]
-    many = "fraction" in table and stage != "micro-expressions"
-    rows = [
-        (
-            arm_label(arm),
-            *([f"{100 * row['fraction']:g} %"] if many else []),
-            *(mean_and_spread(row, metric) for metric in metrics),
-            *(f"{row[count]:.0f}" for count in counts),
-            stage,
-            f"`dvc repro {stage}`",
-        )
-        for arm in arms
-        for _, row in table[table["arm"] == arm].iterrows()
-    ]
-    head = (
-        "arm",
-        *(["labels"] if many else []),
-        *map(metric_name, metrics),
-        *(count.removeprefix("n_") for count in counts),
-        "stage",
-        "command",
-    )
-    return markdown(head, rows, "-" + ":" * (len(head) - 3) + "--")
+    table = table[table["arm"].isin(arms)].sort_values("arm", key=lambda names: names.map(arms.index), kind="stable")
+    share = ["fraction"] if "fraction" in table and stage != "micro-expressions" else []
+    columns = ["arm", *share, *(f"{metric}_{how}" for metric in metrics for how in ("mean", "sd")), *counts]
+    return tables.markdown(tables.readable(table[columns]).assign(stage=stage, command=f"`dvc repro {stage}`")) + "\n"
 
 
 def lesson(reports: Path) -> str:

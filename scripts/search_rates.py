@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
 from loupe.bench import Bench
+
 from loupe.config import find_root, load
 from loupe.data.store import read_store
 from loupe.evaluation.metrics import accuracy, macro_f1

@@ -10,29 +10,24 @@ from loupe.reporting.conditions import condition_plot, condition_scores
 from loupe.reporting.drawing import render
 
 
-def predictions(arm, wrong, split="test", seeds=(0, 1), people=4):
+def predictions(arm, wrong, split="test", condition="", seeds=(0, 1), people=4):
     """Two classes in turn; in seed s the first wrong + s of 20 are taken for the other one."""
     label = np.tile([0, 1], 10)
     rows = []
     for seed in seeds:
         pred = np.where(np.arange(20) < wrong + seed, 1 - label, label)
-        rows.append(pd.DataFrame({"task": "stills", "arm": arm, "fraction": 0.1, "seed": seed, "split": split, "sample": range(20), "subject": [f"s{i % people}" for i in range(20)], "label": label, "pred": pred}))  # fmt: skip
+        rows.append(pd.DataFrame({"task": "stills", "arm": arm, "fraction": 0.1, "seed": seed, "split": split, "condition": condition, "sample": range(20), "subject": [f"s{i % people}" for i in range(20)], "label": label, "pred": pred}))  # fmt: skip
     return pd.concat(rows, ignore_index=True)
 
 
 CLEAN = pd.concat([predictions("concat", 2), predictions("concat", 20, "val"), predictions("concat-camera", 0), predictions("single", 4)])
-FURTHER = pd.concat(
-    [
-        predictions("single-covered", 8),
-        predictions("concat-covered", 6),
-        predictions("concat-shifted", 10, people=3),
-        predictions("single-shifted", 12, people=3),
-    ]
-)
+COVERED = pd.concat([predictions(arm, wrong, condition="covered") for arm, wrong in (("single", 8), ("concat", 6))])
+SHIFTED = pd.concat([predictions(arm, wrong, condition="shifted", people=3) for arm, wrong in (("concat", 10), ("single", 12))])
+ALL = pd.concat([CLEAN, COVERED, SHIFTED])
 
 
 def test_each_arm_has_its_score_in_each_condition_and_no_other():
-    table = condition_scores(CLEAN, FURTHER, 2)
+    table = condition_scores(ALL, 2)
     found = {(row.arm, row.condition): row for row in table.itertuples()}
     wrong = {
         ("concat", "clean"): 2,
@@ -57,21 +52,19 @@ def test_each_arm_has_its_score_in_each_condition_and_no_other():
 
 
 def test_without_shifted_pictures_the_condition_is_left_out():
-    table = condition_scores(CLEAN, FURTHER[FURTHER["arm"].str.endswith("covered")], 2)
+    table = condition_scores(pd.concat([CLEAN, COVERED]), 2)
     assert set(table["condition"]) == {"clean", "covered"}
     assert "shifted" not in condition_plot(table).alt
     with pytest.raises(LoupeError, match="further conditions hold no rows"):
-        condition_scores(CLEAN, FURTHER.iloc[:0], 2)
+        condition_scores(CLEAN, 2)
 
 
 def test_the_figure_draws_the_table_and_its_words_say_it():
-    table = condition_scores(CLEAN, FURTHER, 2)
+    table = condition_scores(ALL, 2)
     drawing = condition_plot(table)
     drawn = sorted(round(float(x), 9) for box in drawing.figure.axes[0].containers for x in box.lines[0].get_xdata())
     assert drawn == sorted(round(value, 9) for value in table["macro_f1_mean"])
     assert f"dual view (concat) shifted {table['macro_f1_mean'][1]:.3f}" in drawing.alt and "guessing 0.500" in drawing.alt
     assert "4 unseen people" in drawing.caption
     assert render(drawing, "svg") == render(condition_plot(table), "svg")
-    assert render(
-        condition_plot(condition_scores(CLEAN[CLEAN["seed"] == 0], FURTHER[FURTHER["seed"] == 0], 2)), "png"
-    )  # one seed: no spread
+    assert render(condition_plot(condition_scores(ALL[ALL["seed"] == 0], 2)), "png")  # one seed: no spread

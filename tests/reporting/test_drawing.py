@@ -25,8 +25,8 @@ from loupe.reporting.faces import face_rows
 rng = np.random.default_rng(0)
 table = pd.DataFrame({"task": "stills", "arm": "mae", "fraction": 1.0, "seed": 0, "split": "test", "sample": range(60),
                       "subject": "a", "label": rng.integers(0, 3, 60), "pred": rng.integers(0, 3, 60)})
-save(confusion_matrix(table, ("One", "Two", "Three")), Path(sys.argv[1]), "matrix")
-save(face_rows({"row": rng.integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)}), Path(sys.argv[1]), "faces")
+save(confusion_matrix(table, ("One", "Two", "Three"), "mae"), Path(sys.argv[1]), "matrix")
+save(face_rows({"row": rng.integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)}, caption="Faces.", alt="Faces."), Path(sys.argv[1]), "faces")
 """
 
 

@@ -8,7 +8,6 @@ import zipfile
 
 import pandas as pd
 import pytest
-from loupe.reporting.stored import read_table, table_names
 
 from loupe.errors import LoupeError
 from loupe.reporting import tables
@@ -65,11 +64,11 @@ def test_nothing_to_export_is_one_sentence(study, tmp_path):
 
 
 def test_tables_by_name_and_format(study):
-    assert table_names(study) == ["dual-view/arms", "low-label/arms", "low-label/other"]
-    assert read_table(study, "other", "csv").startswith("arm,macro_f1_mean")
-    assert r"\toprule" in read_table(study, "dual-view/arms", "latex")
-    assert read_table(study, "dual-view/arms", "markdown").startswith("| arm | macro-F1 |")
+    assert tables.table_names(study) == ["dual-view/arms", "low-label/arms", "low-label/other"]
+    assert tables.read_table(study, "other", "csv").startswith("arm,macro_f1_mean")
+    assert r"\toprule" in tables.read_table(study, "dual-view/arms", "latex")
+    assert tables.read_table(study, "dual-view/arms", "markdown").startswith("| arm | macro-F1 |")
     with pytest.raises(LoupeError, match="dual-view/arms, low-label/arms"):
-        read_table(study, "arms", "csv")
+        tables.read_table(study, "arms", "csv")
     with pytest.raises(LoupeError, match="csv, latex, markdown"):
-        read_table(study, "other", "html")
+        tables.read_table(study, "other", "html")

@@ -8,7 +8,7 @@ from sklearn.metrics import f1_score
 
 from loupe.errors import LoupeError
 from loupe.evaluation.claims import NOT_RUN
-from loupe.reporting.confusion import confusion_counts, confusion_matrix
+from loupe.reporting.confusion import confusion_matrix
 from loupe.reporting.curves import low_label_curves, low_label_points, training_curves
 from loupe.reporting.drawing import render
 from loupe.reporting.effects import ablation_effects, effect_plot
@@ -21,14 +21,14 @@ def _points(predictions):
     return low_label_points(predictions, 2, np.random.default_rng(0), resamples=200)
 
 
-def _drawn(drawing, label):
+def _drawn(drawing, arm):
     (axis,) = drawing.figure.axes
-    (line,) = [line for line in axis.lines if line.get_label() == label]
+    (line,) = [line for line in axis.lines if line.get_color() == ARMS[arm].colour and len(line.get_xdata())]
     return line
 
 
 def test_low_label_curve_stands_at_the_hand_computed_mean(predictions):
-    line = _drawn(low_label_curves(_points(predictions)), ARMS["mae"].label)
+    line = _drawn(low_label_curves(_points(predictions), 0.1), "mae")
     shares, heights = line.get_data()
     assert list(shares) == [0.1, 1.0]
     # All labels, arm mae. Seed 0 misses 2 of the 8 samples of class 1 (F1 16/18 and 12/14), seed 1 misses 1 (16/17 and 14/15).
@@ -39,7 +39,7 @@ def test_low_label_curve_stands_at_the_hand_computed_mean(predictions):
         oracle = np.mean(
             [f1_score(run["label"], run["pred"], average="macro", labels=[0, 1], zero_division=0) for _, run in part.groupby("seed")]
         )
-        shares, heights = _drawn(low_label_curves(_points(predictions)), ARMS[arm].label).get_data()
+        shares, heights = _drawn(low_label_curves(_points(predictions), 0.1), arm).get_data()
         assert heights[list(shares).index(fraction)] == pytest.approx(oracle, abs=1e-12)
 
 
@@ -47,8 +47,11 @@ def test_low_label_points_count_seeds_and_people_and_hold_their_value(prediction
     points = _points(predictions)
     assert set(points["n_seeds"]) == {2} and set(points["n_subjects"]) == {4}
     assert (points["low"] <= points["value"]).all() and (points["value"] <= points["high"]).all()
-    mae = points[(points["arm"] == "mae") & (points["fraction"] == 1.0)].iloc[0]
-    assert mae["sd"] == pytest.approx(np.std([(16 / 18 + 12 / 14) / 2, (16 / 17 + 14 / 15) / 2], ddof=1))
+    bands = {to_hex(band.get_facecolor()[0], keep_alpha=False): band for band in low_label_curves(points, 0.1).figure.axes[0].collections}
+    for arm in ("mae", "scratch"):
+        corners = bands[ARMS[arm].colour.lower()].get_paths()[0].vertices.tolist()
+        for row in points[points["arm"] == arm].itertuples():
+            assert [row.fraction, row.low] in corners and [row.fraction, row.high] in corners
 
 
 def test_low_label_axis_is_logarithmic_and_marks_the_shares_floor_and_ceiling(predictions):
@@ -64,12 +67,14 @@ def test_low_label_axis_is_logarithmic_and_marks_the_shares_floor_and_ceiling(pr
 def test_scores_of_several_tasks_or_splits_are_not_pooled(predictions):
     with pytest.raises(LoupeError, match="'split'"):
         _points(pd.concat([predictions, predictions.assign(split="val", sample=predictions["sample"] + 100)]))
+    with pytest.raises(LoupeError, match="'regime'"):
+        _points(pd.concat([predictions.assign(regime="labels"), predictions.assign(regime="people")]))
     with pytest.raises(LoupeError, match="lack the column 'pred'"):
         _points(predictions.drop(columns="pred"))
 
 
 def test_effect_plot_places_equal_the_claims(claims):
-    drawing = effect_plot(claims)
+    drawing = effect_plot(claims.assign(floor=[False, False, True, None]))
     (axis,) = drawing.figure.axes
     marks = [line for line in axis.lines if line.get_gid() and line.get_gid().startswith("effect-")]
     bars = [line for line in axis.lines if line.get_gid() and line.get_gid().startswith("interval-")]
@@ -83,7 +88,9 @@ def test_effect_plot_places_equal_the_claims(claims):
     assert [label.get_text().replace("\n", " ") for label in axis.get_yticklabels()] == list(claims["sentence"])
     assert NOT_RUN in [text.get_text() for text in axis.texts]
     for row in decided.itertuples():
-        assert f"{row.sentence}: {row.effect:+.3f}, interval {row.low:+.3f} to {row.high:+.3f} ({row.verdict})" in drawing.alt
+        floor = ", neither arm far from guessing" * (row.id == "poi")
+        assert f"{row.sentence}: {row.effect:+.3f}, interval {row.low:+.3f} to {row.high:+.3f} ({row.verdict}{floor})" in drawing.alt
+    assert [line.get_markerfacecolor() == "white" for line in marks] == [False, False, True]  # what lies on the floor is hollow
 
 
 def test_effect_plot_refuses_what_it_would_draw_wrong(claims):
@@ -99,7 +106,7 @@ def test_ablation_effects_tell_gain_from_loss_by_colour_and_shape():
     table = pd.DataFrame(
         {"arm": ["concat-scratch", "duplicate", "single"], "effect": [-0.2, 0.0, 0.1], "low": [-0.3, -0.1, 0.05], "high": [-0.1, 0.1, 0.2]}
     )
-    drawing = ablation_effects(table, "concat")
+    drawing = ablation_effects(table, "concat", "change")
     marks = [line for line in drawing.figure.axes[0].lines if line.get_gid() and line.get_gid().startswith("effect-")]
     assert [line.get_xdata()[0] for line in marks] == [-0.2, 0.0, 0.1]
     assert len({line.get_color() for line in marks}) == 3
@@ -108,22 +115,25 @@ def test_ablation_effects_tell_gain_from_loss_by_colour_and_shape():
 
 
 def test_confusion_matrix_counts_and_shares(predictions):
-    counts = confusion_counts(predictions, ("no", "yes"), "mae", 1.0)
-    assert counts.tolist() == [[16, 0], [3, 13]]  # seeds pooled: 2 + 1 samples of class 1 missed
-    drawing = confusion_matrix(predictions, ("no", "yes"), "mae", 1.0)
+    drawing = confusion_matrix(predictions[predictions["fraction"] == 1.0], ("no", "yes"), "mae")
     axis = drawing.figure.axes[0]
-    assert np.allclose(axis.images[0].get_array(), [[1, 0], [3 / 16, 13 / 16]])
-    assert [text.get_text() for text in axis.texts] == ["100 %", "16", "0 %", "0", "19 %", "3", "81 %", "13"]
-    assert "yes taken for no, 19 %" in drawing.alt
+    assert np.allclose(axis.collections[0].get_array(), [[1, 0], [3 / 16, 13 / 16]])  # seeds pooled: 2 + 1 samples of class 1 missed
+    assert [text.get_text() for text in axis.texts] == ["100 %\n16", "0 %\n0", "19 %\n3", "81 %\n13"]
+    assert [text.get_fontweight() for text in axis.texts] == ["bold", "normal", "normal", "bold"]
+    assert "yes taken for no, 19 %" in drawing.alt and "Recognised: no 100 %, yes 81 %" in drawing.alt
 
 
-def test_confusion_matrix_asks_which_arm_and_refuses_foreign_labels(predictions):
-    with pytest.raises(LoupeError, match="several values of 'arm'"):
-        confusion_matrix(predictions, ("no", "yes"))
-    with pytest.raises(LoupeError, match="arm 'nobody'"):
-        confusion_matrix(predictions, ("no", "yes"), "nobody")
+def test_confusion_matrix_pools_nothing_that_differs_and_refuses_foreign_labels(predictions):
+    whole = predictions[predictions["fraction"] == 1.0]
+    for table, arm, words in (
+        (predictions, "mae", "several values of 'fraction'"),
+        (whole, "nobody", "arm 'nobody'"),
+        (pd.concat([whole.assign(condition=""), whole.assign(condition="covered")]), "mae", "mix several values of 'condition'"),
+    ):
+        with pytest.raises(LoupeError, match=words):
+            confusion_matrix(table, ("no", "yes"), arm)
     with pytest.raises(LoupeError, match="outside the 1 classes"):
-        confusion_matrix(predictions, ("no",), "mae", 1.0)
+        confusion_matrix(whole, ("no",), "mae")
 
 
 def test_loso_draws_each_person_s_mean_over_seeds(run_of):
@@ -133,30 +143,23 @@ def test_loso_draws_each_person_s_mean_over_seeds(run_of):
     predictions = pd.concat(runs, ignore_index=True)
     table = subject_accuracy(predictions).set_index(["arm", "subject"])["accuracy"]
     assert table["micron-bert", "g0001"] == pytest.approx(np.mean([1 / 4, 2 / 4]))
-    drawing = loso_subjects(predictions, ["micron-bert", "flow-svm"], chance=0.5)
+    drawing = loso_subjects(predictions, ["micron-bert", "flow-svm"])
     axis = drawing.figure.axes[0]
-    ours, flow = (line for line in axis.lines if line.get_marker() in ("o", "s"))
+    ours, flow = (line for line in axis.lines if len(line.get_xdata()) == 3)
+    assert [line.get_marker() for line in (ours, flow)] == ["o", "s"]
     assert list(ours.get_ydata()) == pytest.approx([1.0, 0.5, 0.375])  # best person first
     assert list(flow.get_ydata()) == pytest.approx([0.25, 0.5, 1.0])
     assert [label.get_text() for label in axis.get_xticklabels()] == ["g0000 (4)", "g0002 (4)", "g0001 (4)"]
     assert "ahead of optical flow + SVM on 1 people and behind on 1" in drawing.alt
 
 
-def test_training_curves_one_panel_a_quantity_one_line_a_run():
-    rows = [
-        (run, step, name, value + step)
-        for run, value in (("mae-0.1-0", 1.0), ("mae-fusion-0.1-0", 2.0), ("other", 3.0))
-        for step in (1, 0)
-        for name in ("loss", "rate")
-    ]
-    drawing = training_curves(pd.DataFrame(rows, columns=["run", "step", "name", "value"]), names=("rate", "loss"), log=("loss",))
+def test_training_curves_draw_one_panel_a_quantity_in_the_order_of_steps():
+    rows = [(step, name, value + step) for step in (1, 0) for name, value in (("rate", 1.0), ("ct_std", 2.0))]
+    drawing = training_curves(pd.DataFrame(rows, columns=["step", "name", "value"]), "A run.")
     first, second = drawing.figure.axes
-    assert [axis.get_title("left") for axis in (first, second)] == ["rate", "loss"]
-    assert [list(line.get_ydata()) for line in first.lines] == [[1, 2], [2, 3], [3, 4]]  # sorted by step
-    assert [line.get_color() for line in first.lines[:2]] == [ARMS["mae"].colour, ARMS["mae-fusion"].colour]
-    assert (first.get_yscale(), second.get_yscale()) == ("linear", "log")
-    with pytest.raises(LoupeError, match="No run recorded 'speed'"):
-        training_curves(pd.DataFrame(rows, columns=["run", "step", "name", "value"]), names=("speed",))
+    assert [axis.get_title("left") for axis in (first, second)] == ["rate", "ct std"]
+    assert [list(axis.lines[0].get_ydata()) for axis in (first, second)] == [[1, 2], [2, 3]]
+    assert drawing.alt == "Training curves of one run: rate goes from 1 to 2; ct std goes from 2 to 3."
 
 
 def test_hidden_patches_are_grey_and_the_others_untouched():
@@ -173,13 +176,13 @@ def test_hidden_patches_are_grey_and_the_others_untouched():
 def test_reconstruction_strip_shows_the_arrays_and_says_the_error():
     images = np.random.default_rng(0).integers(0, 200, (3, 8, 8, 3), dtype=np.uint8)
     masked = hide_patches(images, np.tile([True, False, False, False], (3, 1)), 4)
-    drawing = reconstruction_strip(images, masked, images + 10)
+    drawing = reconstruction_strip(images, masked, images + 10, "Rebuilt.")
     shown = [axis.images[0].get_array() for axis in drawing.figure.axes]
     assert (np.stack(shown) == np.concatenate([images, masked, images + 10])).all()
     assert "25% of the pixels grey" in drawing.alt and "error 10 of 255" in drawing.alt
     assert drawing.formats == ("png",)
     with pytest.raises(LoupeError, match="equal in shape"):
-        face_rows({"a": images, "b": images[:2]})
+        face_rows({"a": images, "b": images[:2]}, caption="Two.", alt="Two.")
 
 
 def test_maps_share_a_scale_and_the_outline_marks_half_of_the_true_peak():
@@ -187,7 +190,7 @@ def test_maps_share_a_scale_and_the_outline_marks_half_of_the_true_peak():
     maps = np.arange(8.0).reshape(2, 2, 2)
     motion = np.zeros((2, 8, 8), np.float32)
     motion[:, :4, :4] = 2.0
-    drawing = maps_over_faces(faces, {"DMA": maps}, motion)
+    drawing = maps_over_faces(faces, {"DMA": maps}, "Maps.", motion)
     rows = np.array(drawing.figure.axes[:6]).reshape(3, 2)
     layers = [axis.images[1] for axis in rows[1]]
     assert [layer.get_clim() for layer in layers] == [(0.0, 7.0)] * 2
@@ -197,18 +200,18 @@ def test_maps_share_a_scale_and_the_outline_marks_half_of_the_true_peak():
     assert to_hex(outline.get_edgecolor()[0]) == "#56e0ff"
     assert "DMA: mean 2.00 where the face moves most, 4.00 elsewhere" in drawing.alt  # (0 + 4) / 2; (1 + 2 + 3 + 5 + 6 + 7) / 6
     with pytest.raises(LoupeError, match="not finite"):
-        maps_over_faces(faces, {"DMA": maps * np.nan})
+        maps_over_faces(faces, {"DMA": maps * np.nan}, "Maps.")
     with pytest.raises(LoupeError, match="one map for each of 2 faces"):
-        maps_over_faces(faces, {"DMA": maps[:1]})
+        maps_over_faces(faces, {"DMA": maps[:1]}, "Maps.")
 
 
 def test_contact_sheet_puts_each_face_in_its_cell():
     images = np.arange(5, dtype=np.uint8)[:, None, None, None].repeat(32, 1).repeat(32, 2).repeat(3, 3) * 40
-    sheet = contact_sheet(images, columns=3, names=("a", "b", "c")).figure.axes[0].images[0].get_array()
+    sheet = contact_sheet(images, columns=3, caption="Five.", names=("a", "b", "c")).figure.axes[0].images[0].get_array()
     assert sheet.shape == (2 * 32 + 1, 3 * 32 + 2, 3)
     for index in range(5):
         row, column = divmod(index, 3)
         assert (sheet[row * 33 : row * 33 + 32, column * 33 : column * 33 + 32] == 40 * index).all()
     assert (sheet[33:, 66:] == 255).all()  # no sixth face
     with pytest.raises(LoupeError, match="at least one image"):
-        contact_sheet(images[:0], columns=3)
+        contact_sheet(images[:0], columns=3, caption="None.")

@@ -11,32 +11,30 @@ from loupe.reporting.skew import skew_curve, skew_points
 from loupe.reporting.style import ARMS
 
 DOSES = [0.5, 0.75, 1.0]
-RIGHTS = {
-    "micron-bert-skewed-50": [4, 3, 4],
-    "micron-bert-skewed-75": [3, 3, 2],
-    "micron-bert-skewed-100": [3, 1, 2],
-    "micron-bert-untrained": [1, 2, 1],
-}
+RIGHTS = {0.5: [4, 3, 4], 0.75: [3, 3, 2], 1.0: [3, 1, 2], np.nan: [1, 2, 1]}
 
 
 @pytest.fixture
 def doses(run_of):
-    """Two head seeds an arm; an arm that the figure must not take in stands beside them."""
-    runs = [
-        run_of(arm, 1.0, seed, [min(4, right + seed) for right in rights], task="micro", split="loso")
-        for arm, rights in RIGHTS.items()
-        for seed in (0, 1)
-    ]
-    return pd.concat([*runs, run_of("micron-bert-shifted", 1.0, 0, [0, 0, 0], task="micro", split="loso")], ignore_index=True)
+    """Two head seeds a dose; rows that the figure must not take in stand beside them: the whole method, and the untrained copy on other looks."""
+
+    def runs(dose, rights, condition=""):
+        arm = "micron-bert" if dose == dose else "micron-bert-untrained"
+        tables = [run_of("", 1.0, seed, [min(4, right + seed) for right in rights], task="micro", split="loso") for seed in (0, 1)]
+        return pd.concat(tables).assign(dose=dose, condition=condition, arm=arm)
+
+    strangers = [runs(np.nan, [0, 0, 0]).assign(arm="micron-bert"), runs(np.nan, [0, 0, 0], "shifted")]
+    return pd.concat([*(runs(dose, rights) for dose, rights in RIGHTS.items()), *strangers], ignore_index=True)
 
 
 def test_points_are_the_pooled_scores_with_intervals_that_hold_them(doses):
-    points = skew_points(doses, DOSES, 2, 300).set_index("arm")
-    assert list(points.index) == list(RIGHTS) and points["dose"].tolist()[:3] == DOSES and np.isnan(points["dose"].iloc[3])
-    for arm in RIGHTS:
-        runs = doses[doses["arm"] == arm].groupby("seed")
+    points = skew_points(doses, DOSES, 2, 300)
+    assert points["dose"].tolist()[:3] == DOSES and np.isnan(points["dose"].iloc[3])
+    assert points["arm"].tolist() == ["micron-bert"] * 3 + ["micron-bert-untrained"]
+    for place in range(len(RIGHTS)):
+        runs = doses.iloc[24 * place : 24 * (place + 1)].groupby("seed")
         oracle = np.mean([f1_score(run["label"], run["pred"], average="macro", labels=[0, 1], zero_division=0) for _, run in runs])
-        assert points.loc[arm, "value"] == pytest.approx(oracle, abs=1e-12)
+        assert points["value"][place] == pytest.approx(oracle, abs=1e-12)
     assert (points["low"] <= points["value"]).all() and (points["value"] <= points["high"]).all() and (points["low"] < points["high"]).any()
     assert set(points["n_subjects"]) == {3} and set(points["n_seeds"]) == {2}
 
@@ -64,7 +62,7 @@ def test_the_curve_stands_where_the_points_are_and_the_untrained_copy_is_a_level
 def test_what_cannot_be_drawn_is_one_sentence(doses):
     with pytest.raises(LoupeError, match="more: true"):
         skew_points(doses, [], 2, 100)
-    with pytest.raises(LoupeError, match="predictions of micron-bert-skewed-60 hold no rows"):
+    with pytest.raises(LoupeError, match="predictions of micron-bert, dose 0.6 hold no rows"):
         skew_points(doses, [0.6], 2, 100)
     with pytest.raises(LoupeError, match="several values of 'task'"):
         skew_points(pd.concat([doses, doses.assign(task="spotting")]), DOSES, 2, 100)

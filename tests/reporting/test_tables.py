@@ -1,6 +1,5 @@
 """Tables: numbers from predictions, equal in CSV, Markdown and LaTeX."""
 
-import io
 import json
 
 import numpy as np
@@ -100,11 +99,16 @@ def test_readable_merges_rounds_and_names():
     assert "a\\|b" in tables.markdown(shown)
 
 
-def test_readme_rows_name_stage_and_command(predictions):
-    text = tables.readme_table(tables.results(predictions, 2), "low-label")
-    table = pd.read_csv(io.StringIO(text), sep="|").iloc[1:, 1:-1]
-    assert {cell.strip() for cell in table.iloc[:, -1]} == {"`dvc repro low-label`"}
-    assert {cell.strip() for cell in table.iloc[:, -2]} == {"low-label"}
+def test_a_state_is_a_row_of_its_own_and_a_column_where_it_does_not_go_without_saying(predictions):
+    usual = {"condition": "", "regime": "labels", "smoothed": False, "pretraining": "mae-face", "dose": np.nan}
+    few = predictions[predictions["fraction"] == 0.1].assign(**usual)
+    assert list(tables.results(few, 2)) == list(tables.results(predictions, 2))
+    states = pd.concat([few, few.assign(regime="people"), few.assign(dose=0.5), few.assign(dose=1.0)])
+    table = tables.results(states, 2)
+    assert list(table)[:5] == ["task", "split", "arm", "regime", "dose"]
+    assert list(table["arm"]) == ["mae"] * 4 + ["scratch"] * 4 and set(table["n_samples"]) == {16} and set(table["n_seeds"]) == {2}
+    assert list(tables.readable(table)["dose"][:4]) == ["–", "0.500", "1.000", "–"]
+    assert list(tables.results(few.assign(smoothed=True), 2)["smoothed"]) == [True, True]
 
 
 def test_a_table_without_a_caption_is_refused(tmp_path):

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
 from loupe.bench import Bench
+
 from loupe.config import load
 from loupe.data.conditions import COVERED, SHIFTED, Condition
 from loupe.data.covering import write_covered

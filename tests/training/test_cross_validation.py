@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
 from loupe.bench import Bench
+
 from loupe.config import load
 from loupe.data.store import write_store
 from loupe.errors import LoupeError

@@ -36,6 +36,8 @@ def confusion_matrix(predictions: pd.DataFrame, classes: Sequence[str], arm: str
     axis = figure.subplots()
     bar = {"format": FuncFormatter(percent), "fraction": 0.04, "pad": 0.02}
     sns.heatmap(shares, vmin=0, vmax=1, cmap="Blues", annot=cells, fmt="", annot_kws={"fontsize": 8}, square=True, cbar_kws=bar, ax=axis)
+    for text in axis.texts[:: len(classes) + 1]:  # the diagonal
+        text.set_fontweight("bold")
     long = max(map(len, classes)) > 6 and len(classes) > 4
     axis.set_xticklabels(classes, rotation=40 if long else 0, ha="right" if long else "center", rotation_mode="anchor")
     axis.set_yticklabels(classes, rotation=0)

@@ -21,15 +21,14 @@ def training_curves(history: pd.DataFrame, caption: str) -> Drawing:
     history: columns step, name (of the quantity), value. Raises LoupeError for a missing column and an empty history.
     """
     require(history, ("step", "name", "value"), "history")
-    panels = dict(list(history.sort_values("step").groupby("name", sort=False)))
-    panels = {name: panels[name] for name in dict.fromkeys(history["name"])}
+    panels = {name: part.sort_values("step") for name, part in history.groupby("name", sort=False)}
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
     figure = blank(PAGE if columns > 1 else PAGE * 0.6, 2.3 * rows)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     told = []
     for axis, (name, part) in zip(axes, panels.items(), strict=False):
-        sns.lineplot(part, x="step", y="value", color=BLUE, linewidth=1.4, errorbar=None, ax=axis)
+        sns.lineplot(part, x="step", y="value", color=BLUE, linewidth=1.4, estimator=None, ax=axis)
         quantity = name.replace("_", " ")
         axis.set(title=quantity, ylabel="")
         told.append(f"{quantity} goes from {part['value'].iloc[0]:.3g} to {part['value'].iloc[-1]:.3g}")
@@ -48,12 +47,16 @@ def low_label_points(predictions: pd.DataFrame, classes: int, generator: np.rand
     one_state(predictions)
     rows = []
     for arm in arm_order(predictions["arm"]):
-        for fraction, part in predictions[predictions["arm"] == arm].groupby("fraction", sort=True):
-            interval = bootstrap_interval(effect_of(part, None, "macro_f1", classes, names=(arm, "")), generator, resamples=resamples)
-            bounds = {"value": interval.value, "low": interval.low, "high": interval.high}
-            counts = {"n_seeds": part["seed"].nunique(), "n_subjects": part["subject"].nunique()}
-            rows.append({"arm": arm, "fraction": float(fraction)} | bounds | counts)
+        for share, part in predictions[predictions["arm"] == arm].groupby("fraction", sort=True):
+            rows.append({"arm": arm, "fraction": float(share)} | score_interval(part, "macro_f1", classes, generator, resamples))
     return pd.DataFrame(rows)
+
+
+def score_interval(part: pd.DataFrame, metric: str, classes: int, generator: np.random.Generator, resamples: int) -> dict[str, float]:
+    """Score of one arm's pooled predictions, mean over seeds, its 95 % interval over people: value, low, high, n_seeds, n_subjects."""
+    interval = bootstrap_interval(effect_of(part, None, metric, classes, names=(part["arm"].iloc[0], "")), generator, resamples=resamples)
+    bounds = {"value": interval.value, "low": interval.low, "high": interval.high}
+    return bounds | {"n_seeds": part["seed"].nunique(), "n_subjects": part["subject"].nunique()}
 
 
 @styled
@@ -71,7 +74,9 @@ def low_label_curves(points: pd.DataFrame, floor: float, ceiling: float | None =
     figure = blank(PAGE * 0.8, 3.3)
     axis = figure.subplots()
     labelled = points.assign(label=points["arm"].map(arm_label))
-    sns.lineplot(labelled, x="fraction", y="value", hue="label", style="label", **look, errorbar=None, markeredgewidth=0, ax=axis)
+    sns.lineplot(
+        labelled, x="fraction", y="value", hue="label", style="label", **look, errorbar=None, markersize=6.5, markeredgewidth=0, ax=axis
+    )
     for label, band in labelled.sort_values("fraction").groupby("label"):
         axis.fill_between(band["fraction"], band["low"], band["high"], color=look["palette"][label], alpha=0.14, linewidth=0)
     for height, word in ((floor, "floor"), (ceiling, "ceiling")):

@@ -127,10 +127,9 @@ def contact_sheet(images: np.ndarray, columns: int, caption: str, names: Sequenc
     height, width = images.shape[1:3]
     rows = -(-count // columns)
     gap = max(1, width // 32)
-    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
-    for index, image in enumerate(images):
-        row, column = divmod(index, columns)
-        sheet[row * (height + gap) :, column * (width + gap) :][:height, :width] = image
+    padded = np.pad(images, ((0, rows * columns - count), (0, gap), (0, gap), (0, 0)), constant_values=255)
+    sheet = padded.reshape(rows, columns, height + gap, width + gap, 3).swapaxes(1, 2)
+    sheet = sheet.reshape(rows * (height + gap), columns * (width + gap), 3)[:-gap, :-gap]
     left = _LABEL if row_names else 0.1
     body = PAGE - left
     figure = blank(PAGE, body * sheet.shape[0] / sheet.shape[1] + 0.1 + 0.2 * bool(names), fixed_aspect=True)

@@ -45,11 +45,17 @@ def loso_subjects(predictions: pd.DataFrame, arms: Sequence[str]) -> Drawing:
     look = seaborn_styles(arms)
     figure = blank(PAGE, 3.0)
     axis = figure.subplots()
-    drawn = {"palette": list(look["palette"].values()), "markers": list(look["markers"].values()), "linestyle": "none", "markersize": 5.5}
-    sns.pointplot(points, x="subject", y="value", hue="arm", dodge=0.5, errorbar=None, **drawn, ax=axis)
+    drawn = {
+        "palette": list(look["palette"].values()),
+        "markers": list(look["markers"].values()),
+        "linestyle": "none",
+        "markersize": 6,
+        "markeredgewidth": 0,
+    }
+    sns.pointplot(points, x="subject", y="value", hue="arm", dodge=0.3, errorbar=None, **drawn, ax=axis)
     axis.tick_params(axis="x", rotation=0 if len(wide) <= 6 else 90)
     axis.set(ylim=(-0.02, 1.04), xlabel="left-out person (number of clips)", ylabel="accuracy")
-    axis.grid(visible=False, axis="x")
+    axis.grid(axis="x")  # one line a person
     handles, _ = axis.get_legend_handles_labels()
     axis.get_legend().remove()
     figure.legend(handles=handles, loc="outside upper left", ncols=2)

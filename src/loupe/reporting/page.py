@@ -162,10 +162,10 @@ def _claim(row: dict[str, Any]) -> dict[str, Any]:
     p = row["p_holm"]
     shown["p"] = "–" if pd.isna(p) else "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0")
     shown["detectable"], shown["smallest"] = _signed(row["detectable"], plain=True), _signed(row["sesoi"], plain=True)
-    notes = (
-        [] if pd.isna(row.get("note")) else str(row["note"]).split("; ")[1:]
-    )  # the first says on which faces, and stands above the table
-    shown["terms"], shown["floor"] = ([note for note in notes if ("floor" in note) == floor] for floor in (False, True))
+    bound = row["sesoi"]
+    shown["terms"] = [f"not worse: held against a loss of {-bound:g}"] if bound < 0 else []
+    on_floor = row.get("floor") is True  # empty for a claim that was not run
+    shown["floor"] = [f"both arms within {abs(bound):g} of guessing ({row['guess']:.3f}), a floor that decides nothing"] if on_floor else []
     return shown | {"kind": kind, "mark": mark, "metric": metric_name(str(row["metric"]))}
 
 

@@ -8,9 +8,9 @@ import pandas as pd
 
 from loupe.errors import LoupeError
 
-# The state of a run, beside its task, arm, share and seed, and the values that go without saying (an empty cell does, too).
-# `dose` is a number, of pre-training on uneven people.
-STATE = {"condition": ("",), "regime": ("labels", "frames"), "smoothed": (False,), "dose": ()}
+# The state of a run (`loupe.evaluation.predictions`) and the values of it that go without saying; an empty cell does, too. Where an encoder comes from
+# (`pretraining`) belongs to the arm.
+STATE = {"condition": ("",), "regime": ("labels", "frames"), "dose": (), "smoothed": (False,)}
 
 
 def unusual(table: pd.DataFrame) -> list[str]:

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from loupe.errors import LoupeError
-from loupe.evaluation.effects import effect_of
-from loupe.evaluation.statistics import bootstrap_interval
+from loupe.reporting.curves import score_interval
 from loupe.reporting.drawing import Drawing, blank
 from loupe.reporting.selection import one_state, require, usual
 from loupe.reporting.style import ARMS, PAGE, percent, styled
@@ -25,17 +24,14 @@ def skew_points(predictions: pd.DataFrame, doses: Sequence[float], classes: int,
     """
     if not doses:
         raise LoupeError("This scale pre-trains on no skewed people: choose one with `more: true` (smoke, gpu).")
-    trained = predictions[(predictions["arm"] == TRAINED) & predictions["dose"].notna()]
+    trained = predictions[predictions["arm"] == TRAINED]
     parts = [(TRAINED, dose, trained[np.isclose(trained["dose"], dose)]) for dose in doses]
     parts.append((UNTRAINED, np.nan, usual(predictions[predictions["arm"] == UNTRAINED])))
     rows = []
     for arm, dose, part in parts:
         require(part, ("seed", "sample", "subject", "label", "pred"), f"predictions of {arm}, dose {dose:g}")
         one_state(part)
-        effect = effect_of(part, None, "uf1", classes, names=(arm, ""))
-        interval = bootstrap_interval(effect, np.random.default_rng(0), resamples=resamples)
-        counts = {"n_seeds": part["seed"].nunique(), "n_subjects": part["subject"].nunique()}
-        rows.append({"arm": arm, "dose": dose, "value": interval.value, "low": interval.low, "high": interval.high, **counts})
+        rows.append({"arm": arm, "dose": dose} | score_interval(part, "uf1", classes, np.random.default_rng(0), resamples))
     return pd.DataFrame(rows)
 
 

@@ -49,7 +49,9 @@ def results(predictions: pd.DataFrame, classes: int | Mapping[str, int], metrics
             row |= {f"{metric}_mean": values.mean(), f"{metric}_sd": values.std(ddof=1)}
         rows.append(row | {"n_seeds": len(matrices), "n_subjects": cell["subject"].nunique(), "n_samples": cell["sample"].nunique()})
     table = pd.DataFrame(rows)
-    return table.sort_values(keys, key=lambda values: values.map(order.index) if values.name == "arm" else values, ignore_index=True)
+    return table.sort_values(
+        keys, key=lambda values: values.map(order.index) if values.name == "arm" else values, na_position="first", ignore_index=True
+    )
 
 
 def readable(table: pd.DataFrame, digits: int = 3) -> pd.DataFrame:

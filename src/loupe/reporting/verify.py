@@ -35,7 +35,9 @@ from loupe.errors import LoupeError
 IDENTICAL, NOISE, DIFFERENT = "identical", "within seed noise", "different"
 UNSPREAD = 0.01  # rule 3
 _FOLLOW = ("p", "p_holm", "interval")  # of the effect: judged through the verdict
-_SHARES = ("fraction",)  # numbers that name a row
+_SHARES = ("fraction", "dose")  # numbers that name a row
+
+Row = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -105,17 +107,14 @@ def compare_tables(before: pd.DataFrame, after: pd.DataFrame, name: str) -> tupl
     if list(before.columns) != list(after.columns):
         changed = sorted(set(before.columns) ^ set(after.columns)) or ["their order"]
         return 0, [Finding(name, "whole table", DIFFERENT, why=f"columns differ: {', '.join(changed)}")]
-    keys = [
-        column
-        for column in before.columns
-        if column in _SHARES or column == "id" or not (_numeric(before[column]) and _numeric(after[column]))
-    ]
+    numeric = [all(text == "" or _number(text) is not None for text in [*before[column], *after[column]]) for column in before]
+    keys = [column for column, number in zip(before, numeric, strict=True) if column in _SHARES or not number]
     # A verdict is what is compared, not a name; where it is the only word, it names the row.
-    keys = ["id"] if "id" in keys else [column for column in keys if column != "verdict"] or keys
+    keys = ["id"] if "id" in before else [column for column in keys if column != "verdict"] or keys
     ours, theirs = _by_key(before, keys), _by_key(after, keys)
     identical, findings = 0, []
     for key in ours | theirs:
-        row = " / ".join(part for part in key[0] if part) or f"row {key[1] + 1}"
+        row = " / ".join(part for part in key[:-1] if part) or f"row {key[-1] + 1}"
         if key not in ours or key not in theirs:
             why = "committed results lack this row" if key not in ours else "the rerun lacks this row"
             findings.append(Finding(name, row, DIFFERENT, why=why))
@@ -126,69 +125,66 @@ def compare_tables(before: pd.DataFrame, after: pd.DataFrame, name: str) -> tupl
     return identical, findings
 
 
-def _judge(table: str, row: str, a: Mapping[str, str], b: Mapping[str, str]) -> Finding:
-    """The worst of a row's cells: the first that is different, else the first within noise."""
-    first: Finding | None = None
-    for column in a:
-        if a[column] == b[column]:
-            continue
-        status, why = _cell(column, a, b)
-        finding = Finding(table, row, status, column, a[column] or "(none)", b[column] or "(none)", why)
-        if status == DIFFERENT:
-            return finding
-        first = first or finding
-    assert first is not None  # called for rows that differ
-    return first
+def _by_key(table: pd.DataFrame, keys: list[str]) -> dict[tuple, dict[str, str]]:
+    """Rows by their words; equal words are counted, so that tables of numbers alone are paired by place."""
+    place = table.groupby(keys).cumcount() if keys else range(len(table))
+    rows = zip(table.to_dict("records"), place, strict=True)
+    return {(*(row[name] for name in keys), number): row for row, number in rows}
 
 
-def _cell(column: str, a: Mapping[str, str], b: Mapping[str, str]) -> tuple[str, str]:
+def _judge(table: str, row: str, a: Row, b: Row) -> Finding:
+    """The first of a row's cells that is different, else the first within noise; for rows that differ."""
+    findings = []
+    for column in (column for column in a if a[column] != b[column]):
+        inside, why = _cell(column, a, b)
+        status = NOISE if inside else DIFFERENT
+        findings.append(Finding(table, row, status, column, a[column] or "(none)", b[column] or "(none)", why))
+    return min(findings, key=lambda finding: finding.status != DIFFERENT)
+
+
+def _cell(column: str, a: Row, b: Row) -> tuple[bool, str]:
+    """Whether a cell that differs does so within noise, and why."""
     if column in _FOLLOW and "verdict" in a:
-        return NOISE, "follows from the effect"
+        return True, "follows from the effect"
     x, y = _number(a[column]), _number(b[column])
     if x is None or y is None:
-        return DIFFERENT, "only one side has a number" if (x is None) != (y is None) else "another word"
+        return False, "only one side has a number" if (x is None) != (y is None) else "another word"
     if column.startswith("n_"):
-        return DIFFERENT, "another count"
+        return False, "another count"
     if column.endswith(("_mean", "_sd")) and (spread := _spread(column, a, b)):
         return spread
-    if all(_number(side.get(name, "")) is not None for side in (a, b) for name in ("effect", "low", "high")):
-        return _beside_interval(column, x, y, a, b)
-    allowed = UNSPREAD * abs(x)
-    return _within(abs(x - y), allowed, f"one seed: noise unknown, {UNSPREAD:.0%} allowed")
+    bounds = [[_number(side.get(name, "")) for name in ("low", "high", "effect")] for side in (a, b)]
+    if None in [*bounds[0], *bounds[1]]:
+        return _within(abs(x - y), UNSPREAD * abs(x), f"one seed: noise unknown, {UNSPREAD:.0%} allowed")
+    (low_a, high_a, _), (low_b, high_b, _) = bounds  # rule 2
+    if column == "effect":
+        inside = low_b <= x <= high_b and low_a <= y <= high_a
+        return inside, f"{'inside' if inside else 'outside'} the other's interval [{low_a:g}, {high_a:g}]"
+    return _within(abs(x - y), max(high_a - low_a, high_b - low_b) / 2, "half the interval's width")
 
 
-def _spread(column: str, a: Mapping[str, str], b: Mapping[str, str]) -> tuple[str, str] | None:
+def _spread(column: str, a: Row, b: Row) -> tuple[bool, str] | None:
     """Rule 1, or None where the spread of seeds is not known."""
     base = column.removesuffix("_mean").removesuffix("_sd")
     means, sds, counts = ([_number(side.get(name, "")) for side in (a, b)] for name in (f"{base}_mean", f"{base}_sd", "n_seeds"))
-    if any(value is None for value in (*means, *sds, *counts)) or min(counts) < 2:
+    if None in [*means, *sds, *counts] or min(counts) < 2:
         return None
-    variances = [sd**2 for sd in sds]
     if column.endswith("_sd"):
-        if min(variances) == 0:
+        if min(sds) == 0:
             return _within(max(sds), 0.0, "seeds did not vary on one side")
-        ratio = variances[1] / variances[0]
+        ratio = (sds[1] / sds[0]) ** 2
         low, high = stats.f.ppf([0.025, 0.975], counts[1] - 1, counts[0] - 1)
-        return (NOISE if low <= ratio <= high else DIFFERENT), f"variance ratio {ratio:.2f}, noise {low:.2f} to {high:.2f}"
-    errors = [variance / count for variance, count in zip(variances, counts, strict=True)]
+        return bool(low <= ratio <= high), f"variance ratio {ratio:.2f}, noise {low:.2f} to {high:.2f}"
+    errors = [sd**2 / count for sd, count in zip(sds, counts, strict=True)]
     if sum(errors) == 0:
         return _within(abs(means[0] - means[1]), 0.0, "seeds did not vary")
     freedom = sum(errors) ** 2 / sum(error**2 / (count - 1) for error, count in zip(errors, counts, strict=True))
     return _within(abs(means[0] - means[1]), float(stats.t.ppf(0.975, freedom)) * math.sqrt(sum(errors)), "seed noise")
 
 
-def _beside_interval(column: str, x: float, y: float, a: Mapping[str, str], b: Mapping[str, str]) -> tuple[str, str]:
-    """Rule 2."""
-    (low_a, high_a), (low_b, high_b) = ([float(side["low"]), float(side["high"])] for side in (a, b))
-    if column == "effect":
-        inside = low_b <= x <= high_b and low_a <= y <= high_a
-        return (NOISE if inside else DIFFERENT), f"{'inside' if inside else 'outside'} the other's interval [{low_a:g}, {high_a:g}]"
-    return _within(abs(x - y), max(high_a - low_a, high_b - low_b) / 2, "half the interval's width")
-
-
-def _within(gap: float, allowed: float, what: str) -> tuple[str, str]:
+def _within(gap: float, allowed: float, what: str) -> tuple[bool, str]:
     # Cells are rounded to six decimals; half a unit of the last one must not decide.
-    return (NOISE if gap <= allowed + 5e-7 else DIFFERENT), f"off by {gap:.6f}, {what} ±{allowed:.6f}"
+    return gap <= allowed + 5e-7, f"off by {gap:.6f}, {what} ±{allowed:.6f}"
 
 
 def _number(text: str) -> float | None:
@@ -197,19 +193,6 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
-
-
-def _numeric(values: pd.Series) -> bool:
-    return all(text == "" or _number(text) is not None for text in values)
-
-
-def _by_key(table: pd.DataFrame, keys: list[str]) -> dict[tuple[tuple[str, ...], int], dict[str, str]]:
-    """Rows by their words; equal words are counted, so that tables of numbers alone are paired by place."""
-    rows: dict[tuple[tuple[str, ...], int], dict[str, str]] = {}
-    for row in table.to_dict("records"):
-        key = tuple(row[name] for name in keys)
-        rows[key, sum(1 for other, _ in rows if other == key)] = row
-    return rows
 
 
 def _table(content: bytes, name: str) -> pd.DataFrame:
@@ -237,10 +220,10 @@ def _committed(root: Path, against: str) -> dict[str, bytes]:
 
 
 def _read_folder(reports: Path, home: Path) -> dict[str, bytes]:
-    paths = [reports / "claims.csv", *sorted((reports / "tables").glob("*/*.csv"))]
-    found = {path.relative_to(reports).as_posix(): path.read_bytes() for path in paths if path.is_file()}
-    lock = home / "dvc.lock"
-    return found | ({"dvc.lock": lock.read_bytes()} if lock.is_file() else {})
+    paths = [reports / "claims.csv", *sorted((reports / "tables").glob("*/*.csv")), home / "dvc.lock"]
+    return {
+        path.name if path.parent == home else path.relative_to(reports).as_posix(): path.read_bytes() for path in paths if path.is_file()
+    }
 
 
 def _changed_outputs(before: bytes, after: bytes) -> dict[str, list[str]]:
@@ -248,12 +231,9 @@ def _changed_outputs(before: bytes, after: bytes) -> dict[str, list[str]]:
     locks = []
     for content in (before, after):
         stages = (yaml.safe_load(content) or {}).get("stages", {})
-        locks.append({name: {out["path"]: out.get("md5") for out in stage.get("outs", [])} for name, stage in stages.items()})
-    changed = {}
-    for stage in locks[0].keys() & locks[1].keys():
-        paths = locks[0][stage].keys() | locks[1][stage].keys()
-        changed[stage] = sorted(path for path in paths if locks[0][stage].get(path) != locks[1][stage].get(path))
-    return {stage: paths for stage, paths in changed.items() if paths}
+        locks.append({name: {(out["path"], out.get("md5")) for out in stage.get("outs", [])} for name, stage in stages.items()})
+    changed = {stage: {path for path, _ in locks[0][stage] ^ locks[1][stage]} for stage in locks[0].keys() & locks[1].keys()}
+    return {stage: sorted(paths) for stage, paths in changed.items() if paths}
 
 
 def _git(root: Path, *arguments: str) -> bytes | None:
