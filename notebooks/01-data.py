@@ -90,20 +90,15 @@ print({part: len(getattr(split, part)) for part in ("pretrain", "train", "val", 
 
 # %% [markdown]
 # ## Look at them
-
-
-# %%
-display(session.draw("people-and-classes"), session.draw("pretraining-faces"))  # noqa: F821
-
-# %% [markdown]
+#
 # ### The same people, otherwise
 #
 # Two pictures of one instant answer what a second view *could* add: the view `camera` is the upper bound of every
 # view that is made of one picture alone. Held-out looks answer whether a score survives where light, background,
 # hair and patterns of action units are all new.
 
-
 # %%
+display(session.draw("people-and-classes"), session.draw("pretraining-faces"))  # noqa: F821
 display(session.draw("other-looks"), session.draw("macro-clip"))  # noqa: F821
 
 # %% [markdown]

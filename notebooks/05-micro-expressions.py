@@ -94,10 +94,9 @@ session.vault.open_folds(folds, session.store("micro").manifest, "leave one subj
 tasks = clip_tasks.clip_tasks(pairs, folds)
 task, fold = tasks["micro"], tasks["micro"].folds[0]
 x, y = torch.tensor(np.load(features["micron-bert"])[task.part]), torch.tensor(task.labels)
-learns = torch.tensor(task.trains(fold))
+learns, _ = torch.tensor(task.trains(fold)), torch.manual_seed(0)
 x = (x - x[learns].mean(0)) / x[learns].std(0).clamp(min=1e-4)
 head = torch.nn.Linear(x.shape[1], task.classes)
-torch.nn.init.zeros_(head.weight)
 optimizer = torch.optim.AdamW(head.parameters(), lr=0.01, weight_decay=1.0)
 for _ in range(100):
     optimizer.zero_grad()
