@@ -21,8 +21,8 @@ from pathlib import Path
 from loupe.bench import Bench, clear_published
 from loupe.config import Config, find_root, load
 from loupe.errors import LoupeError
+from loupe.recording.record import Place, record_in
 from loupe.training.device import prepare_torch
-from loupe.training.record import Place, record_in
 
 _HASHED_CODE = ("loupe.faces", "loupe.data", "loupe.models", "loupe.training")
 

@@ -32,8 +32,8 @@ def bench(
     from loupe.benchmark.rows import ROWS, Setting
     from loupe.config import find_root, load
     from loupe.machine import device_name
+    from loupe.recording.record import versions
     from loupe.training.device import resolve_device
-    from loupe.training.record import versions
 
     chosen = [name.strip() for name in rows.split(",") if name.strip()]
     unknown = [name for name in chosen if name not in ROWS]

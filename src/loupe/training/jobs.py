@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from loupe.progress import track
+from loupe.recording.record import Place, record_in, recording_place
 from loupe.training.device import one_thread, prepare_torch
-from loupe.training.record import Place, record_in, recording_place
 
 
 @dataclass(frozen=True)
