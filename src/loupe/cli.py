@@ -6,7 +6,6 @@ import sys
 
 import typer
 
-from loupe.commands.bench import bench
 from loupe.commands.data import data
 from loupe.commands.doctor import doctor
 from loupe.commands.export import export
@@ -34,7 +33,6 @@ app.command()(doctor)
 app.command()(export)
 app.command()(use)
 app.command()(runs)
-app.command()(bench)
 
 
 @app.command()

@@ -7,7 +7,7 @@ import torch
 from runs import classifier, inputs_of, loss_of
 from torch import nn
 
-from loupe.benchmark.flops import measured_matmul_rate, step_flops
+from flops import measured_matmul_rate, step_flops
 from loupe.errors import LoupeError
 from loupe.models.mae import MaskedAutoencoder
 from loupe.models.vit import Encoder
