@@ -25,7 +25,7 @@ def sharded_copy(model: nn.Module, accelerator: Accelerator) -> nn.Module:
 
     `model` itself where nobody asked for sharding or there is one process. Collective: every process calls it, with equal weights.
     """
-    # loupe.launch sets it in all its processes: a fact of the launch, as WORLD_SIZE is, on which no result depends.
+    # A fact of the launch, as WORLD_SIZE is, on which no result depends (docs/several-gpus.md).
     if os.environ.get("LOUPE_SHARD") != "1" or accelerator.num_processes == 1:
         return model.to(accelerator.device)
     from torch.distributed.device_mesh import init_device_mesh
