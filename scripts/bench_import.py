@@ -1,8 +1,7 @@
 """How fast an import is, and how much memory it takes: `python scripts/bench_import.py --entries 200000`.
 
 Writes cropped 224 px faces as JPEG (a few hundred, to which all entries of a faces.csv point in turn through hard links), imports them at 224 px, and prints
-pictures a second and the largest resident memory. `--shards` adds writing them as WebDataset shards; `--photos` names a folder of photographs, in which faces
-are found and aligned.
+pictures a second and the largest resident memory. `--photos` names a folder of photographs, in which faces are found and aligned.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from PIL import Image, ImageFilter
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from loupe.data.importing import import_set
-from loupe.data.shards import write_shards
 
 DISTINCT = 256
 
@@ -32,7 +30,6 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224, help="px of the pictures and of the stored squares")
     parser.add_argument("--store", type=int, default=None, help="px of the stored squares, if another (less disk for many entries)")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--shards", action="store_true", help="write what was imported as shards, too, and count that in")
     parser.add_argument("--photos", type=Path, help="find and align the faces in the JPEGs of this folder instead")
     parser.add_argument("--into", type=Path, help="work in a folder here (default: the system's temporary one)")
     options = parser.parse_args()
@@ -45,8 +42,6 @@ def main() -> None:
         report = import_set(
             "csv", raw, Path(home) / "out", size=options.store or options.size, workers=options.workers, align=bool(options.photos)
         )
-        if options.shards:
-            write_shards(Path(home) / "out", str(Path(home) / "shards"), 1000, options.workers)
         seconds, after = time.perf_counter() - start, os.times()
     processor = after.user - before.user + after.system - before.system
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)

@@ -6,7 +6,6 @@ import sys
 
 import typer
 
-from loupe.commands.bench import bench
 from loupe.commands.data import data
 from loupe.commands.doctor import doctor
 from loupe.commands.export import export
@@ -36,7 +35,6 @@ app.command()(export)
 app.command()(use)
 app.command()(runs)
 app.command()(forget)
-app.command()(bench)
 
 
 @app.command()

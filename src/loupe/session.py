@@ -21,13 +21,13 @@ import pandas as pd
 
 from loupe.config import Config, find_root, load
 from loupe.evaluation.guards import Vault
+from loupe.recording.record import Place, record_in
 from loupe.reporting import tables
 from loupe.reporting.drawing import Drawing, save
 from loupe.steps import KEY, Shelf, Step, full_disk_told
 from loupe.study import Study
 from loupe.training.device import prepare_torch, resolve_device, workers_on
 from loupe.training.jobs import Workers
-from loupe.training.record import Place, record_in
 
 
 class Session(Study):

@@ -11,9 +11,9 @@ import torch
 
 from loupe.checkout import commit_of, commit_that_runs, committed_in
 from loupe.errors import LoupeError
+from loupe.recording.record import RunRecord, record_in
 from loupe.reporting import provenance
 from loupe.session import start
-from loupe.training.record import RunRecord, record_in
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -24,7 +24,7 @@ from loupe.models.dual_view import DualViewClassifier
 from loupe.models.vit import Encoder
 from loupe.training import mae_face, micro
 from loupe.training.device import prepare_torch
-from loupe.training.loop import Recipe, Validation, fit
+from loupe.training.loop import Recipe, fit
 from loupe.training.schedules import warmup_cosine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,15 +65,9 @@ def held(module) -> float:
 
 def classify(folder: Path, steps: int = 12, inputs=inputs_of) -> tuple[list[dict[str, float]], DualViewClassifier]:
     model = classifier()
-    look, score = lambda module, step, outputs: HELD.append(held(module)), Validation(agreement, 4)
-    history = fit(model, inputs, loss_of, len(IMAGES), recipe(steps), folder, "classifier", after_step=look, validation=score)
+    look = lambda module, step, outputs: HELD.append(held(module))
+    history = fit(model, inputs, loss_of, len(IMAGES), recipe(steps), folder, "classifier", after_step=look)
     return history, model.eval()
-
-
-def agreement(model) -> float:
-    """Validation that asks the model alone: equal weights give equal scores."""
-    with torch.inference_mode():
-        return float(model(IMAGES, IMAGES).softmax(1)[range(24), LABELS].mean())
 
 
 def stopped(folder: Path, step: int) -> None:

@@ -14,9 +14,8 @@ import loupe.models  # noqa: F401  (makes timm importable)
 from loupe.errors import LoupeError
 from loupe.models.dual_view import DualViewClassifier
 from loupe.models.vit import Encoder
-from loupe.training.checkpoint import best_score, load_weights
 from loupe.training.device import resolve_device
-from loupe.training.loop import Recipe, Validation, fit, parameter_groups
+from loupe.training.loop import Recipe, fit, parameter_groups
 from loupe.training.parts import Losses
 from loupe.training.schedules import batch_order, scaled_lr, warmup_cosine
 
@@ -153,22 +152,6 @@ def test_sigterm_saves_and_the_run_continues_as_if_nothing_had_been(tmp_path, ca
     assert fit(resumed, told_to_stop, loss_of, 10, recipe(12), tmp_path / "b", "b") == history
     for name, tensor in undisturbed.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
-
-
-def test_the_best_weights_on_validation_are_kept_beside_the_last(tmp_path):
-    scores, heads = iter([0.1, 0.7, 0.4, 0.6]), []
-
-    def score(model):
-        assert not model.training
-        heads.append(model.head.weight.clone())
-        return next(scores)
-
-    model = classifier()
-    fit(model, inputs_of, loss_of, 10, recipe(8), tmp_path / "a", "a", validation=Validation(score, every=2))
-    best = classifier()
-    load_weights(tmp_path / "a" / "best" / "model.safetensors", best)
-    assert len(heads) == 4 and torch.equal(best.head.weight, heads[1]) and not torch.equal(best.head.weight, model.head.weight)
-    assert best_score(tmp_path / "a") == 0.7 and model.training
 
 
 def test_layer_decay_reaches_every_parameter_once():

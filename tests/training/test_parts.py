@@ -17,7 +17,7 @@ from loupe.errors import LoupeError
 from loupe.models.agreement import DinoAgreement
 from loupe.models.micron_bert import MicronBert
 from loupe.models.vit import Encoder
-from loupe.training.checkpoint import best_score, latest_checkpoint
+from loupe.training.checkpoint import latest_checkpoint
 from loupe.training.loop import fit
 from loupe.training.parts import BatchDropPath, Part
 
@@ -66,7 +66,6 @@ def test_two_processes_reproduce_one(one, sharded, tmp_path):
     assert_same_history(alone["classifier"], together["continued"])
     assert latest_checkpoint(tmp_path / "stopped").name == "step-5"
     assert_same_history(alone["classifier"], classify(tmp_path / "stopped")[0])
-    assert best_score(tmp_path / "classifier") == pytest.approx(best_score(folder / "classifier"), abs=1e-5)
 
 
 def assert_same_history(one, other):

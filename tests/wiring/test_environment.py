@@ -122,7 +122,6 @@ def test_imports_of_the_package_are_declared():
     known = {canonicalize_name(r.name) for r in [*DECLARED, *extras]} | {"loupe", "anny"}
     packages = {
         "ai_edge_litert": "ai-edge-litert",
-        "pynvml": "nvidia-ml-py",
         "skimage": "scikit-image",
         "sklearn": "scikit-learn",
         "PIL": "pillow",

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import typer
 
-from loupe.commands.shard import shard
 from loupe.config import find_root
 
 data = typer.Typer(help="Official downloads of face data sets (see data/README.md).", no_args_is_help=True)
-data.command()(shard)
 
 
 @data.command("list")

@@ -1,4 +1,4 @@
-"""`loupe runs`: the trainings of this project, with their speed and cost."""
+"""`loupe runs`: the trainings of this project, with their speed and memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from loupe.config import find_root
 from loupe.errors import LoupeError
 
-COLUMNS = ("stage", "run", "status", "steps", "last loss", "images/s", "MFU", "memory MB", "energy kJ", "seconds", "commit")
+COLUMNS = ("stage", "run", "status", "steps", "last loss", "images/s", "memory MB", "seconds", "commit")
 
 
 def runs(
@@ -19,7 +19,7 @@ def runs(
     last: int = typer.Option(30, help="Show this many, the youngest last; 0 = all."),
     as_json: bool = typer.Option(False, "--json", help="Print the records themselves, settings included."),
 ) -> None:
-    """List recorded trainings (data/logs/runs): how far, how fast, at what cost, from which commit."""
+    """List recorded trainings (data/logs/runs): how far, how fast, in how much memory, from which commit."""
     found = read_runs(find_root() / "data" / "logs" / "runs", stage)
     if not found:
         raise LoupeError("No training is recorded in data/logs/runs yet: run a stage that trains, e.g. `dvc repro mae-face`.")
@@ -52,8 +52,7 @@ def read_runs(folder: Path, stage: str | None = None) -> list[dict[str, Any]]:
 def row(facts: dict[str, Any]) -> tuple[str, ...]:
     """One line of the table. Steps are those that the last leg reached, of all."""
     leg = facts["legs"][-1]
-    energy, loss, mfu = facts["energy_joule"], facts.get("last_loss"), facts["mfu"]
-    commit = facts["commit"]
+    loss, commit = facts.get("last_loss"), facts["commit"]
     return (
         facts["stage"],
         facts["run"],
@@ -61,9 +60,7 @@ def row(facts: dict[str, Any]) -> tuple[str, ...]:
         f"{leg['first_step'] + leg['steps']}/{facts['steps']}",
         "-" if loss is None else f"{loss:.4g}",
         "-" if facts["images_per_second"] is None else f"{facts['images_per_second']:.1f}",
-        "-" if mfu is None else f"{mfu:.1%}",
         "-" if facts["peak_memory_mb"] is None else str(facts["peak_memory_mb"]),
-        "-" if energy is None else f"{energy / 1e3:.1f}",
         f"{facts['seconds']:.1f}",
         "-" if commit is None else commit[:8] + ("+" if facts["dirty"] else ""),
     )

@@ -56,20 +56,6 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return folder / pointer.read_text(encoding="utf-8") if pointer.exists() else None
 
 
-def save_best(folder: Path, model: nn.Module, step: int, score: float) -> None:
-    """Keep the weights of the best validation score beside the checkpoints: `folder/best/model.safetensors` and `meta.json`."""
-    save_weights(folder / "best" / "model.safetensors", model)
-    temporary = folder / "best" / "meta.tmp"
-    temporary.write_text(json.dumps({"step": step, "score": score}), encoding="utf-8")
-    os.replace(temporary, folder / "best" / "meta.json")
-
-
-def best_score(folder: Path) -> float | None:
-    """The best validation score so far, or None."""
-    path = folder / "best" / "meta.json"
-    return json.loads(path.read_text(encoding="utf-8"))["score"] if path.exists() else None
-
-
 @contextmanager
 def stop_requests() -> Iterator[threading.Event]:
     """An event that SIGTERM sets (Slurm, a cloud machine called back, `kill`), so that the step under way ends and its checkpoint is written.

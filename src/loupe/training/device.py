@@ -22,7 +22,7 @@ def resolve_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
         raise LoupeError(f"conf key scale.device is {name}, but this machine has none: set it to cpu or auto.")
-    if name == "cuda" and "LOCAL_RANK" in os.environ:  # one process a GPU, started by `accelerate launch` or `torchrun`
+    if name == "cuda" and "LOCAL_RANK" in os.environ:  # one process a GPU, started by torchrun
         return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     return torch.device(name)
 

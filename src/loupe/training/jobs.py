@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loupe.progress import track
+from loupe.recording.record import Place, record_in, recording_place
 from loupe.steps import Step, make_folder
 from loupe.training.device import one_thread, prepare_torch
-from loupe.training.record import Place, record_in, recording_place
 
 
 @dataclass(frozen=True)

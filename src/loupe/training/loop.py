@@ -20,13 +20,13 @@ from torch import nn
 from loupe.config import Config
 from loupe.errors import LoupeError
 from loupe.progress import track
+from loupe.recording.record import RunRecord
 from loupe.settings import DualView, FinetuneSchedule, MaeFace, MaeSchedule, MicronBertSettings, MicronSchedule
-from loupe.training.checkpoint import best_score, latest_checkpoint, load_checkpoint, save_best, save_checkpoint, stop_requests
+from loupe.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint, stop_requests
 from loupe.training.device import open_accelerator, resolve_device, shared_path
 from loupe.training.parts import Losses, Part, accumulate, draw_depth_for_whole_batch
-from loupe.training.record import RunRecord
 from loupe.training.schedules import batch_order
-from loupe.training.sharding import gather, restore, sharded_copy, whole, whole_on_device
+from loupe.training.sharding import gather, restore, sharded_copy, whole
 
 Optimisation = MaeFace | DualView | MicronBertSettings
 Schedule = MaeSchedule | FinetuneSchedule | MicronSchedule
@@ -67,14 +67,6 @@ class Recipe:
         )
 
 
-@dataclass(frozen=True)
-class Validation:
-    """`score(model)` on inner validation people, higher is better, every `every` steps and at the end; the best weights go to `best/`."""
-
-    score: Callable[[nn.Module], float]
-    every: int
-
-
 # (rows, generator) -> tensors whose first dimension is the batch; (model, *those tensors) -> named terms, see `fit`
 InputFunction = Callable[[torch.Tensor, torch.Generator], tuple[torch.Tensor, ...]]
 LossFunction = Callable[..., dict[str, torch.Tensor]]
@@ -100,7 +92,6 @@ def fit(
     checkpoints: Path,
     label: str,
     after_step: Callable[[nn.Module, int, dict[str, torch.Tensor]], None] | None = None,
-    validation: Validation | None = None,
 ) -> History:
     """Train `model` for len(recipe.lr) steps on `count` samples; continue from `checkpoints` if a run died there.
 
@@ -113,94 +104,101 @@ def fit(
     and on SIGTERM, which ends the process with status 143. Where CUDA has too little memory, the batch goes through in parts of half the size.
     Raises LoupeError on a loss or gradient that is not finite, naming step, rows and the last good checkpoint.
     """
-    accelerator = open_accelerator(recipe.device, recipe.precision)
-    if recipe.batch % accelerator.num_processes:
-        raise LoupeError(
-            f"{label}: a batch of {recipe.batch} does not divide over {accelerator.num_processes} processes; choose one that does."
-        )
-    main = accelerator.is_main_process
-    history: History = []
-    steps, first = len(recipe.lr), 0
-    checkpoints = shared_path(accelerator, checkpoints)
-    found = load_checkpoint(checkpoints, model)
-    module = sharded_copy(model, accelerator).train()
-    part = Part()
-    draw_depth_for_whole_batch(module, part)
-    optimizer = torch.optim.AdamW(parameter_groups(module, recipe.weight_decay, recipe.layer_decay), lr=0.0, betas=recipe.betas, fused=True)
-    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    if found is not None:
-        first, history, state = found
-        restore(module, optimizer, model, state)
-    best = best_score(checkpoints)
-    every = max(1, steps // 200)
-    read_every = reading_interval(accelerator.device)
-    record = RunRecord.open(checkpoints, label, recipe, first, accelerator) if main and first < steps else RunRecord.none()
-    wrapped = accelerator.prepare_model(module, evaluation_mode=module is not model)  # shares average their gradients themselves
-    losses = Losses(accelerator)
-    saved = time.monotonic()
-    with stop_requests() as stop, record:
-        for step in track(range(first, steps), label, total=steps - first):
-            for group in optimizer.param_groups:
-                group["lr"] = float(recipe.lr[step]) * group["lr_scale"]
+    training = _Training(model, recipe, checkpoints, label)
+    last, read_every = len(recipe.lr) - 1, reading_interval(training.accelerator.device)
+    with stop_requests() as stop, training.record:
+        for step in track(range(training.first, last + 1), label, total=last + 1 - training.first):
             rows = torch.from_numpy(batch_order(count, recipe.batch, step, recipe.seed))
             generator = step_generator(recipe.seed, step)
-            inputs = inputs_of(rows, generator)
-            if step == first:
-                record.count_flops(model, loss_of, inputs)
-            part.seed = int(torch.randint(2**62, (1,), generator=generator))
-            terms, outputs = accumulate(accelerator, wrapped, loss_of, inputs, part, label)
-            terms["grad_norm"] = whole(accelerator.clip_grad_norm_(trained, recipe.clip))
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            outputs = training.step(step, loss_of, inputs_of(rows, generator), generator)
             if after_step is not None:
-                after_step(module, step, outputs)
-            losses.add(step, terms)
-            last = step == steps - 1
-            if not last and (step + 1) % read_every:
+                after_step(training.module, step, outputs)
+            if step < last and (step + 1) % read_every:
                 continue
-            entries, (asked, due) = losses.read(stop.is_set(), last or time.monotonic() - saved > recipe.checkpoint_seconds)
-            for entry in entries:
-                if not np.isfinite([entry["loss"], entry["grad_norm"]]).all():
-                    raise _not_finite(label, entry, count, recipe, checkpoints)
-                if entry["step"] % every == 0 or entry["step"] == steps - 1:
-                    history.append({name: value for name, value in entry.items() if name != "grad_norm"})
-            record.add(entries)
-            if validation is not None and (last or (step + 1) % validation.every < read_every):
-                with whole_on_device(module, model, accelerator) as current:
-                    if main:
-                        score = validation.score(current)
-                        record.add([{"step": step, "validation": score}])
-                        if best is None or score > best:
-                            best = score
-                            save_best(checkpoints, current, step + 1, score)
-            # The last step is always saved: what comes after training (scores, figures) may be killed, too.
-            if due or asked:
-                state = gather(module, optimizer, model)
-                if main:
-                    save_checkpoint(checkpoints, model, state, step + 1, history)
-                    record.write()
-                saved = time.monotonic()
+            asked = training.read_and_save(step, count, stop.is_set())
             if asked:
                 print(
                     f"{label}: SIGTERM after step {step}; saved in {checkpoints}, the same command continues.", file=sys.stderr, flush=True
                 )
                 raise SystemExit(128 + signal.SIGTERM)
-    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
-    model.to(accelerator.device)
-    return history
+    training.accelerator.unwrap_model(training.wrapped, keep_fp32_wrapper=False)
+    model.to(training.accelerator.device)
+    return training.history
 
 
-def _not_finite(label: str, entry: dict[str, float], count: int, recipe: Recipe, checkpoints: Path) -> LoupeError:
-    """What to say when training went wrong at `entry`; the rows of that step are a function of its number."""
-    what, value = ("loss", entry["loss"]) if not np.isfinite(entry["loss"]) else ("gradient's norm", entry["grad_norm"])
-    step = int(entry["step"])
-    rows = batch_order(count, recipe.batch, step, recipe.seed)
-    last = latest_checkpoint(checkpoints)
-    kept = f"the last good checkpoint is {last}" if last else f"there is no checkpoint yet in {checkpoints}"
-    return LoupeError(
-        f"{label}: the {what} is {value} at step {step} (rows {rows[:8].tolist()}…); {kept}. "
-        "Lower the learning rate in conf/scale or look at those rows."
-    )
+class _Training:
+    """What one process holds while it trains, restored from `checkpoints` where a run died there: the module and its optimiser, the losses not
+    yet read, the history, the record."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe, checkpoints: Path, label: str):
+        accelerator = open_accelerator(recipe.device, recipe.precision)
+        if recipe.batch % accelerator.num_processes:
+            raise LoupeError(
+                f"{label}: a batch of {recipe.batch} does not divide over {accelerator.num_processes} processes; choose one that does."
+            )
+        self.model, self.recipe, self.label, self.accelerator = model, recipe, label, accelerator
+        self.checkpoints = shared_path(accelerator, checkpoints)
+        self.first, self.history, state = load_checkpoint(self.checkpoints, model) or (0, [], None)
+        self.module = sharded_copy(model, accelerator).train()
+        self.part = Part()
+        draw_depth_for_whole_batch(self.module, self.part)
+        groups = parameter_groups(self.module, recipe.weight_decay, recipe.layer_decay)
+        self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=recipe.betas, fused=True)
+        self.trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        if state is not None:
+            restore(self.module, self.optimizer, model, state)
+        recorded = accelerator.is_main_process and self.first < len(recipe.lr)
+        self.record = RunRecord.open(self.checkpoints, label, recipe, self.first, accelerator) if recorded else RunRecord.none()
+        # Shares average their gradients themselves.
+        self.wrapped = accelerator.prepare_model(self.module, evaluation_mode=self.module is not model)
+        self.losses = Losses(accelerator)
+        self.saved = time.monotonic()
+
+    def step(
+        self, step: int, loss_of: LossFunction, inputs: tuple[torch.Tensor, ...], generator: torch.Generator
+    ) -> dict[str, torch.Tensor]:
+        """One step of the optimiser; returns the terms with a row a sample."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = float(self.recipe.lr[step]) * group["lr_scale"]
+        self.part.seed = int(torch.randint(2**62, (1,), generator=generator))
+        terms, outputs = accumulate(self.accelerator, self.wrapped, loss_of, inputs, self.part, self.label)
+        terms["grad_norm"] = whole(self.accelerator.clip_grad_norm_(self.trained, self.recipe.clip))
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.losses.add(step, terms)
+        return outputs
+
+    def read_and_save(self, step: int, count: int, stop: bool) -> bool:
+        """Read the losses up to `step`, and save where it is time, at the end and where any process was asked to stop, which is returned."""
+        steps = len(self.recipe.lr)
+        # The last step is always saved: what comes after training (scores, figures) may be killed, too.
+        late = step == steps - 1 or time.monotonic() - self.saved > self.recipe.checkpoint_seconds
+        entries, (asked, due) = self.losses.read(stop, late)
+        for entry in entries:
+            if not np.isfinite([entry["loss"], entry["grad_norm"]]).all():
+                raise self._not_finite(entry, count)
+            if entry["step"] % max(1, steps // 200) == 0 or entry["step"] == steps - 1:
+                self.history.append({name: value for name, value in entry.items() if name != "grad_norm"})
+        self.record.add(entries)
+        if due or asked:
+            state = gather(self.module, self.optimizer, self.model)
+            if self.accelerator.is_main_process:
+                save_checkpoint(self.checkpoints, self.model, state, step + 1, self.history)
+                self.record.write()
+            self.saved = time.monotonic()
+        return asked
+
+    def _not_finite(self, entry: dict[str, float], count: int) -> LoupeError:
+        """What to say when training went wrong at `entry`; the rows of that step are a function of its number."""
+        what, value = ("loss", entry["loss"]) if not np.isfinite(entry["loss"]) else ("gradient's norm", entry["grad_norm"])
+        step = int(entry["step"])
+        rows = batch_order(count, self.recipe.batch, step, self.recipe.seed)
+        last = latest_checkpoint(self.checkpoints)
+        kept = f"the last good checkpoint is {last}" if last else f"there is no checkpoint yet in {self.checkpoints}"
+        return LoupeError(
+            f"{self.label}: the {what} is {value} at step {step} (rows {rows[:8].tolist()}…); {kept}. "
+            "Lower the learning rate in conf/scale or look at those rows."
+        )
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float) -> list[dict]:

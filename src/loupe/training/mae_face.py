@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 
 import numpy as np
@@ -23,28 +24,33 @@ from loupe.training.loop import Recipe, fit
 from loupe.training.schedules import pretraining_lr
 
 
-def pretrain(config: Config, images: np.ndarray, seed: int, checkpoints: Path) -> tuple[MaskedAutoencoder, list[dict[str, float]]]:
-    """Train the masked autoencoder on uint8 faces (N, H, W, 3) with the active scale's schedule; returns (model, history)."""
+def pretrain(
+    config: Config, images: np.ndarray, seed: int, checkpoints: Path, rows: np.ndarray | None = None
+) -> tuple[MaskedAutoencoder, list[dict[str, float]]]:
+    """Train the masked autoencoder on uint8 faces (M, H, W, 3) with the active scale's schedule; returns (model, history).
+
+    `rows` are the numbers of those to train on, all if not given. Memory holds one batch of them: `images` may be a store's memory map, of any size.
+    """
     schedule, settings = config.scale.mae, config.mae_face
     torch.manual_seed(seed)
     model = build_mae(config)
     device = resolve_device(config.scale.device)
-    pixels = torch.from_numpy(images).to(device)
+    rows = np.arange(len(images)) if rows is None else rows
     patches = (config.scale.image.size // config.scale.image.patch) ** 2
     shift = round(settings.shift * config.scale.image.size / 64)
 
-    def inputs_of(rows, generator):
-        (batch,) = flip_and_shift([pixels[rows.to(device)]], shift, generator)
-        noise = torch.rand(len(rows), patches, generator=generator).to(device)
+    def inputs_of(chosen, generator):
+        (batch,) = flip_and_shift([read_faces(images, rows[chosen.numpy()], device)], shift, generator)
+        noise = torch.rand(len(chosen), patches, generator=generator).to(device)
         return to_float(batch), noise
 
     def loss_of(module, faces, noise):
         return {"loss": module(faces, noise)["loss"]}
 
-    batch = min(schedule.batch, len(images))
-    lr = pretraining_lr(schedule.epochs, schedule.warmup_epochs, schedule.base_lr, batch, len(images))
+    batch = min(schedule.batch, len(rows))
+    lr = pretraining_lr(schedule.epochs, schedule.warmup_epochs, schedule.base_lr, batch, len(rows))
     recipe = Recipe.of(config, settings, schedule, lr=lr, batch=batch, seed=seed)
-    history = fit(model, inputs_of, loss_of, len(images), recipe, checkpoints, "MAE-Face pre-training")
+    history = fit(model, inputs_of, loss_of, len(rows), recipe, checkpoints, "MAE-Face pre-training")
     return model.eval(), history
 
 
@@ -56,12 +62,21 @@ def pretraining_step(stills: Path, config: Config) -> Step:
 
 
 def write_pretraining(folder: Path, stills: Path, config: Config, seed: int) -> None:
-    images = np.ascontiguousarray(read_store(stills).split("pretrain").images)
-    model, history = pretrain(config, images, seed, folder / CHECKPOINTS / "mae")
+    store = read_store(stills)
+    rows = np.flatnonzero(store.manifest["split"] == "pretrain")
+    model, history = pretrain(config, store.images, seed, folder / CHECKPOINTS / "mae", rows)
     save_weights(folder / "encoder.safetensors", model.encoder)
     save_weights(folder / "mae.safetensors", model)
     rows = [{"run": "mae", "step": row["step"], "name": "loss", "value": row["loss"]} for row in history]
     pd.DataFrame(rows).to_parquet(folder / "history.parquet", index=False)
+
+
+def read_faces(images: np.ndarray, rows: np.ndarray, device: torch.device) -> torch.Tensor:
+    """uint8 (len(rows), H, W, 3) on `device`. What was read of a memory map is given back: touched pages count as this process's memory."""
+    faces = torch.from_numpy(images[rows])
+    if (mapping := getattr(images, "_mmap", None)) is not None:
+        mapping.madvise(mmap.MADV_DONTNEED)
+    return faces.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else faces.to(device)
 
 
 @torch.inference_mode()

@@ -1,7 +1,7 @@
 """Weights, gradients and the optimiser's state spread over the processes (FSDP2: Zhao et al., arXiv 2304.11277, as torch's `fully_shard`).
 
 What is trained is then a copy of the model whose parameters are `DTensor`s, a share a process. The caller's model stays whole, on the host, and
-is brought up to date where somebody looks at it: at a validation, a checkpoint and the end. So checkpoints are those of one process, and a run
+is brought up to date where somebody looks at it: at a checkpoint and the end. So checkpoints are those of one process, and a run
 goes on with another number of processes, sharded or not. Without sharding the copy is the model itself, and nothing here does anything.
 """
 
@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,7 +25,7 @@ def sharded_copy(model: nn.Module, accelerator: Accelerator) -> nn.Module:
 
     `model` itself where nobody asked for sharding or there is one process. Collective: every process calls it, with equal weights.
     """
-    # loupe.launch sets it in all its processes: a fact of the launch, as WORLD_SIZE is, on which no result depends.
+    # A fact of the launch, as WORLD_SIZE is, on which no result depends (docs/several-gpus.md).
     if os.environ.get("LOUPE_SHARD") != "1" or accelerator.num_processes == 1:
         return model.to(accelerator.device)
     from torch.distributed.device_mesh import init_device_mesh
@@ -53,20 +51,6 @@ def gather(module: nn.Module, optimizer: torch.optim.Optimizer, model: nn.Module
     state = optimizer.state_dict()
     kept = {number: {key: _on_host(value) for key, value in entry.items()} for number, entry in state["state"].items()}
     return {**state, "state": kept}
-
-
-@contextmanager
-def whole_on_device(module: nn.Module, model: nn.Module, accelerator: Accelerator) -> Iterator[nn.Module]:
-    """The caller's `model`, up to date and in eval mode; on the device in the main process. Collective on entering."""
-    if module is not model:
-        _gather_weights(module, model)
-        if accelerator.is_main_process:
-            model.to(accelerator.device)
-    yield model.eval()
-    if module is model:
-        model.train()
-    else:
-        model.to("cpu")
 
 
 def restore(module: nn.Module, optimizer: torch.optim.Optimizer, model: nn.Module, state: dict[str, Any]) -> None:

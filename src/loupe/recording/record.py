@@ -1,4 +1,4 @@
-"""The record of a run: what ran, on what, how fast, at what cost, and the loss of every step.
+"""The record of a run: what ran, on what, how fast, in how much memory, and the loss of every step.
 
 Written to `data/logs/runs/<stage>/<run>/` as `run.json` and `steps.jsonl`, by the loop itself, wherever a session is open. All of this differs
 between equal runs, so none of it may reach an output that DVC hashes.
@@ -12,21 +12,17 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
 
 from loupe.checkout import commit_that_runs
 from loupe.config import Config
 from loupe.machine import device_name
-from loupe.training.energy import EnergyMeter
-from loupe.training.flops import matmul_rate, step_flops
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -49,6 +45,12 @@ class Place:
     def folder(self) -> Path:
         return self.root / "data" / "logs" / "runs" / self.stage
 
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What all runs in this place share; asked once a process."""
+        commit, dirty = commit_that_runs(self.root)
+        return {"commit": commit, "dirty": dirty, "versions": versions(), "config": asdict(self.config)}
+
 
 _place: Place | None = None
 
@@ -66,15 +68,15 @@ def recording_place() -> Place | None:
 class RunRecord:
     """One run. A run that continues after a kill goes on in the same folder: each process that worked on it is a leg."""
 
-    def __init__(self, folder: Path | None, facts: dict[str, Any], batch: int, device: torch.device, precision: str):
-        self.folder, self.facts, self.batch, self.device, self.precision = folder, facts, batch, device, precision
+    def __init__(self, folder: Path | None, facts: dict[str, Any], device: torch.device):
+        self.folder, self.facts, self.device = folder, facts, device
         self._lines: list[str] = []
         self._written = self._began = time.monotonic()
 
     @classmethod
     def none(cls) -> RunRecord:
         """A record that is not kept: no session is open, or another process keeps it."""
-        return cls(None, {}, 0, torch.device("cpu"), "fp32")
+        return cls(None, {}, torch.device("cpu"))
 
     @classmethod
     def open(cls, checkpoints: Path, label: str, recipe: Recipe, first: int, accelerator: Accelerator) -> RunRecord:
@@ -104,33 +106,21 @@ class RunRecord:
             "processes": accelerator.num_processes,
             "device": device_name(device),
             "threads": torch.get_num_threads(),
-            **_commit(_place.root),
-            "versions": versions(),
-            "config": asdict(_place.config),
+            **_place.facts,
             "legs": legs,
         }
-        record = cls(folder, facts, recipe.batch, device, recipe.precision)
-        record._energy = EnergyMeter()
+        record = cls(folder, facts, device)
         record.write()
         return record
 
-    def count_flops(self, model: nn.Module, loss_of: Callable[..., dict[str, Tensor]], inputs: tuple[Tensor, ...]) -> None:
-        """Count the operations of a step on the whole batch, and find the rate to hold against them."""
-        if self.folder is None:
-            return
-        self.facts["flops_per_step"] = step_flops(model, loss_of, inputs)
-        self.facts["peak_flops_per_second"], self.facts["peak_source"] = matmul_rate(self.device, self.precision)
-        self._began = time.monotonic()
-
     def add(self, entries: list[dict[str, float]]) -> None:
-        """Steps that are done: {"step", name: value}, or {"step", "validation"}."""
+        """Steps that are done: {"step", "loss", name: value}."""
         if self.folder is None or not entries:
             return
         self._lines += [json.dumps(entry) for entry in entries]
         leg = self.facts["legs"][-1]
         leg["steps"] = int(entries[-1]["step"]) + 1 - leg["first_step"]
-        if "loss" in entries[-1]:
-            self.facts["last_loss"] = entries[-1]["loss"]
+        self.facts["last_loss"] = entries[-1]["loss"]
         if time.monotonic() - self._written > _SECONDS_PER_WRITE:
             self.write()
 
@@ -142,7 +132,6 @@ class RunRecord:
         leg = self.facts["legs"][-1]
         leg["seconds"] = round(self._written - self._began, 3)
         leg["peak_memory_mb"] = _peak_memory_mb(self.device)
-        leg["energy_joule"] = self._energy.read()
         self.facts |= summary(self.facts)
         if self._lines:
             with (self.folder / "steps.jsonl").open("a", encoding="utf-8") as file:
@@ -166,18 +155,13 @@ class RunRecord:
 
 
 def summary(facts: dict[str, Any]) -> dict[str, float | None]:
-    """Speed and cost of a run over all its legs. MFU: operations of the steps done / (seconds x the device's rate of matrix products x processes)."""
+    """Seconds, speed and memory of a run over all its legs."""
     legs = facts["legs"]
     steps, seconds = sum(leg["steps"] for leg in legs), sum(leg["seconds"] for leg in legs)
-    speed = steps / seconds if steps and seconds else None
-    flops, peak = facts.get("flops_per_step"), facts.get("peak_flops_per_second")
-    energy = [leg.get("energy_joule") for leg in legs]
     return {
         "seconds": round(seconds, 3),
-        "images_per_second": round(speed * facts["batch"], 2) if speed else None,
-        "mfu": round(speed * flops / (peak * facts["processes"]), 4) if speed and flops and peak else None,
+        "images_per_second": round(steps * facts["batch"] / seconds, 2) if steps and seconds else None,
         "peak_memory_mb": max((leg["peak_memory_mb"] for leg in legs if leg.get("peak_memory_mb")), default=None),
-        "energy_joule": round(sum(energy), 1) if all(value is not None for value in energy) else None,
     }
 
 
@@ -210,13 +194,6 @@ def _cut(path: Path, first: int) -> None:
     os.replace(temporary, path)
 
 
-@lru_cache(maxsize=1)
-def _commit(root: Path) -> dict[str, Any]:
-    commit, dirty = commit_that_runs(root)
-    return {"commit": commit, "dirty": dirty}
-
-
-@lru_cache(maxsize=1)
 def versions() -> dict[str, str | None]:
     """Of Python, the platform and the packages that train; None where one is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version(), "platform": platform.platform()}

@@ -12,10 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
 
+from loupe._compat import ensure_torchvision
 from loupe.data.augment import flip_and_shift, to_float
-from loupe.data.shards import ShardStore, write_shards
 from loupe.data.store import write_store
 
 Batches = Callable[[int], Tensor]  # step -> normalised images (B, 3, H, W) on the device
@@ -41,15 +40,12 @@ def mapped(path: Path, batch: int, device: torch.device) -> Batches:
     return lambda step: _augmented(torch.from_numpy(pixels[_rows(len(pixels), batch, step).sort().values.numpy()]).to(device), step)
 
 
-def sharded(folder: Path, batch: int, device: torch.device) -> Batches:
-    """Ours for millions: tar shards of PNG files."""
-    store = ShardStore(str(folder))
-    return lambda step: _augmented(torch.from_numpy(store.images(_rows(len(store), batch, step).numpy())).to(device), step)
-
-
 def customary(jpegs: list[bytes], size: int, batch: int, device: torch.device, workers: int) -> Batches:
     """What scripts of transformers and lightly do: decode a JPEG, random resized crop, flip, to tensor, normalise, one picture at a time in
     DataLoader workers."""
+    ensure_torchvision()
+    from torchvision import transforms
+
     make = transforms.Compose(
         [
             transforms.RandomResizedCrop(size, scale=(0.2, 1.0), interpolation=transforms.InterpolationMode.BICUBIC),
@@ -88,11 +84,10 @@ def as_jpegs(images: np.ndarray) -> list[bytes]:
     return files
 
 
-def as_store_and_shards(images: np.ndarray, folder: Path) -> tuple[Path, Path]:
-    """(path of images.npy, folder of the shards)."""
-    write_store(folder / "store", images, pd.DataFrame({"subject": "s", "split": "train", "label": [-1] * len(images)}))
-    write_shards(folder / "store", str(folder / "shards"), 256)
-    return folder / "store" / "images.npy", folder / "shards"
+def as_store(images: np.ndarray, folder: Path) -> Path:
+    """Write a store of `images` into `folder`; returns the path of its pixels."""
+    write_store(folder, images, pd.DataFrame({"subject": "s", "split": "train", "label": [-1] * len(images)}))
+    return folder / "images.npy"
 
 
 def _rows(count: int, batch: int, step: int) -> Tensor:

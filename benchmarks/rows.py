@@ -1,4 +1,4 @@
-"""The rows of `loupe bench`: what is compared, and the figure that a claim may quote."""
+"""The rows of `python benchmarks/run.py`: what is compared, and the figure that a claim may quote."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from loupe.benchmark.folds import problem, sequential_heads
-from loupe.benchmark.inputs import Batches, as_jpegs, as_store_and_shards, customary, mapped, pictures, resident, sharded
-from loupe.benchmark.mae_models import Shape, build_all, training_step
-from loupe.benchmark.quality import curve, paper_recipe
-from loupe.benchmark.timing import Timing, interleaved
+from flops import measured_matmul_rate, step_flops
+from folds import problem, sequential_heads
+from inputs import Batches, as_jpegs, as_store, customary, mapped, pictures, resident
 from loupe.config import Config
 from loupe.errors import LoupeError
 from loupe.models.vit import SIZES
-from loupe.training.flops import measured_matmul_rate, step_flops
 from loupe.training.loso import loso_heads
+from mae_models import Shape, build_all, training_step
+from quality import curve, paper_recipe
+from timing import Timing, interleaved
 
 Line = dict[str, Any]
 COMPILED = "compiled"
@@ -114,8 +114,6 @@ def utilisation_row(setting: Setting) -> list[Line]:
             runs[key] = partial(training_step(models["loupe"], setting.device, setting.precision, compiled=key.endswith(COMPILED)), images)
         timings = interleaved(runs, setting.rounds, setting.device)
         del timings["product"]
-        if flops is None:
-            raise LoupeError("The operations of our MAE step could not be counted; please report this with `loupe doctor`.")
         peak = max(rates)
         for key, timing in timings.items():
             lines.append({"row": "c", "what": f"model FLOP utilisation, {name}, batch {shape.batch}", "variant": key,
@@ -150,11 +148,10 @@ def inputs_row(setting: Setting) -> list[Line]:
     for size in (64, 224):
         images, batch = pictures(256, size), 64
         with tempfile.TemporaryDirectory() as folder:
-            path, shards = as_store_and_shards(images, Path(folder))
+            path = as_store(images, Path(folder))
             paths: dict[str, Batches] = {
                 "resident": resident(images, batch, setting.device),
                 "memory map": mapped(path, batch, setting.device),
-                "tar shards": sharded(shards, batch, setting.device),
                 "JPEG, DataLoader": customary(as_jpegs(images), size, batch, setting.device, 0),
             }
             runs = {name: _fed(lambda images: None, make) for name, make in paths.items()}
@@ -168,7 +165,7 @@ def quality_row(setting: Setting) -> list[Line]:
 
     What counts is the first of two probes in a row that are as good. Pre-training, probe and validation use three groups of generated people, none of them a study's.
     """
-    from loupe.benchmark.people import unseen_people  # brings the generator and numba, which no other row needs
+    from people import unseen_people  # brings the generator and numba, which no other row needs
 
     images, faces = unseen_people(setting.config, setting.root)
     paper_config, probes = paper_recipe(setting.config), 20

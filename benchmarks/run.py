@@ -1,16 +1,32 @@
-"""`loupe bench`: speed on this machine."""
+"""Speed on this machine, measured so that a stranger can measure it again: `python benchmarks/run.py --rows a,c`.
+
+Variants take turns, in at least five rounds; medians and bests are printed. The peers, transformers and lightly, come with the package's extra
+`peers`; without them their lines say so.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import torch
 import typer
 
+import loupe.models  # noqa: F401  (makes torchvision and timm importable)
+from loupe.config import find_root, load
 from loupe.errors import LoupeError
+from loupe.machine import device_name
+from loupe.recording.record import versions
+from loupe.training.device import resolve_device
+from rows import ROWS, Setting
+
+app = typer.Typer(add_completion=False)
 
 
-def bench(
+@app.command()
+def main(
     overrides: list[str] = typer.Argument(None, help="Hydra overrides, e.g. scale.device=auto scale.precision=bf16."),  # noqa: B008
     *,
     rows: str = typer.Option(
@@ -23,18 +39,7 @@ def bench(
     seeds: int = typer.Option(3, help="Seeds of row f, which trains twice for each."),
     target: Path = typer.Option(None, "--json", help="Also write everything, each time included, to this file."),  # noqa: B008
 ) -> None:
-    """Time our parts against each other and against transformers and lightly, interleaved; prints medians and bests.
-
-    The peers come with the package's extra `peers`; without them their lines say so.
-    """
-    import torch
-
-    from loupe.benchmark.rows import ROWS, Setting
-    from loupe.config import find_root, load
-    from loupe.machine import device_name
-    from loupe.training.device import resolve_device
-    from loupe.training.record import versions
-
+    """Time our parts against each other and against transformers and lightly, interleaved; prints medians and bests."""
     chosen = [name.strip() for name in rows.split(",") if name.strip()]
     unknown = [name for name in chosen if name not in ROWS]
     if unknown or not chosen:
@@ -64,8 +69,6 @@ def bench(
 
 
 def peer_versions() -> dict[str, str | None]:
-    from importlib.metadata import PackageNotFoundError, version
-
     found: dict[str, str | None] = {}
     for name in ("transformers", "lightly"):
         try:
@@ -80,3 +83,10 @@ def describe(line: dict) -> str:
     value = "-" if line["value"] is None else f"{line['value']:.4g}"
     best = f" (best {line['best']:.4g})" if line.get("best") is not None else ""
     return f"{line['row']}  {line['what']:<58} {line['variant']:<22} {value:>9}{best} {line['unit']}"
+
+
+if __name__ == "__main__":
+    try:
+        app()
+    except LoupeError as error:
+        sys.exit(f"benchmarks: {error}")

@@ -17,7 +17,7 @@ from loupe.data.augment import flip_and_shift, to_float
 from loupe.data.store import Store
 from loupe.training.build_mae import build_mae
 from loupe.training.device import resolve_device
-from loupe.training.loop import Recipe, Validation, fit
+from loupe.training.loop import Recipe, fit
 from loupe.training.mae_face import linear_probe, pooled_features
 from loupe.training.schedules import pretraining_lr
 
@@ -78,13 +78,15 @@ def curve(config: Config, images: np.ndarray, labelled: Store, seed: int, checkp
         (faces,) = flip_and_shift([pixels[rows.to(device)]], shift, generator)
         return to_float(faces), torch.rand(len(rows), model.encoder.patches, generator=generator).to(device)
 
-    def score(module: nn.Module) -> float:
+    def score(module: nn.Module, step: int, outputs: dict[str, torch.Tensor]) -> None:
         nonlocal probing
+        if step < len(lr) - 1 and (step + 1) % every:
+            return
         began = time.perf_counter()
         seconds.append(began - start - probing)
-        scores.append(probed(module))
+        scores.append(probed(module.eval()))
+        module.train()
         probing += time.perf_counter() - began
-        return scores[-1]
 
     def probed(module: nn.Module) -> float:
         found = linear_probe(pooled_features(module.encoder, train.images), train.labels, pooled_features(module.encoder, val.images))
@@ -92,7 +94,7 @@ def curve(config: Config, images: np.ndarray, labelled: Store, seed: int, checkp
 
     recipe = Recipe.of(config, settings, schedule, lr=lr, batch=batch, seed=seed)
     untrained = probed(model.to(device).eval())
+    every = max(1, len(lr) // probes)
     probing, start = 0.0, time.perf_counter()
-    validation = Validation(score, max(1, len(lr) // probes))
-    fit(model, inputs_of, lambda m, *x: {"loss": m(*x)["loss"]}, len(images), recipe, checkpoints, f"seed {seed}", validation=validation)
+    fit(model, inputs_of, lambda m, *x: {"loss": m(*x)["loss"]}, len(images), recipe, checkpoints, f"seed {seed}", after_step=score)
     return Curve((0.0, *seconds), (untrained, *scores))
