@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from loupe.data.sources.listing import Dropped
+from loupe.data.sources.paths import unpacked
 from loupe.data.sources.pictures import numbered_pictures
 from loupe.data.sources.sheets import whole
 
@@ -144,7 +145,7 @@ def child(folder: Path, *names: str) -> Path | None:
             direct = next((entry for entry in sorted(folder.iterdir()) if entry.name.lower() == name.lower() and entry.is_dir()), None)
         if direct is None:
             return None
-        folder = direct
+        folder = unpacked(direct)
     return folder
 
 

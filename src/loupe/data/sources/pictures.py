@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from loupe.data.sources.paths import member, unpacked
 from loupe.data.sources.recordio import read_record
 from loupe.data.video import SUFFIXES as VIDEOS
 from loupe.data.video import FrameReader
@@ -39,13 +40,14 @@ def check_root(root: Path, title: str) -> None:
 
 
 def find_folder(root: Path, names: Iterable[str], depth: int = 4) -> Path | None:
-    """The shallowest folder at or below `root` with one of these names (case does not matter); the first by name where several tie."""
+    """The shallowest folder at or below `root` with one of these names (case does not matter); the first by name where several tie. In it the
+    folder that it holds under its own name, where it holds nothing else (`unpacked`)."""
     wanted = {name.lower() for name in names}
     level = [root]
     for _ in range(depth + 1):
         hits = [folder for folder in level if folder.name.lower() in wanted]
         if hits:
-            return sorted(hits)[0]
+            return unpacked(sorted(hits)[0])
         level = [Path(entry.path) for folder in level for entry in _entries(folder) if entry.is_dir()]
     return None
 
@@ -87,8 +89,8 @@ def numbered_pictures(folder: Path) -> dict[int, Path]:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Sorted sub-folders; none where `folder` does not exist."""
-    return sorted(Path(entry.path) for entry in _entries(folder) if entry.is_dir() and not entry.name.startswith("."))
+    """Sorted sub-folders, `unpacked`; none where `folder` does not exist."""
+    return sorted(unpacked(Path(entry.path)) for entry in _entries(folder) if entry.is_dir() and not entry.name.startswith("."))
 
 
 def _entries(folder: Path) -> list[os.DirEntry]:
@@ -106,14 +108,14 @@ def load_picture(root: Path, path: str) -> tuple[bytes, np.ndarray]:
     whose "bytes" are the video's checksum and the number: decoders may differ in a bit, the file does not.
     Raises LoupeError naming the picture where it is missing, empty, cut short or no picture.
     """
-    name, _, offset = path.partition("#")
-    where = root / name
-    if not where.is_file():
+    name, offset = member(root, path)
+    where, name = root / name, name.lower()
+    if not os.path.isfile(where):
         raise LoupeError(f"{where} is missing: put the picture there, or unpack the download again.")
     try:
         if offset and name.endswith(".rec"):
             data = read_record(where, int(offset)).image
-        elif name.lower().endswith(VIDEOS) and offset.isdecimal():
+        elif offset and name.endswith(VIDEOS):
             return _video_bytes(where, offset), _read_frame(where, int(offset))
         elif offset:
             data = _csv_line(where, int(offset))
@@ -147,7 +149,7 @@ def _csv_line(path: Path, offset: int) -> bytes:
 
 def _pixels_of_line(line: bytes) -> np.ndarray:
     """FER2013 keeps 48 x 48 grey values as the longest field of a line."""
-    field = max(line.replace(b'"', b"").split(b","), key=len)
+    field = max(re.split(rb"[,;\t]", line.replace(b'"', b"")), key=len)
     values = np.array(field.split(), dtype=np.int64)
     if len(values) != 48 * 48 or values.min() < 0 or values.max() > 255:
         raise ValueError(f"{len(values)} grey values instead of 2304 between 0 and 255")
