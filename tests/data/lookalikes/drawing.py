@@ -62,3 +62,11 @@ def workbook(path: Path, rows: list[list[object]], sheet: str = "Sheet1") -> Non
     for row in rows:
         page.append(row)
     book.save(path)
+
+
+def doubled(folder: Path) -> None:
+    """Put a folder into a folder of its own name, as an archive that was unpacked into one, with the archive left beside it."""
+    folder.rename(folder.with_name("aside"))
+    folder.mkdir()
+    folder.with_name("aside").rename(folder / folder.name)
+    (folder / f"{folder.name}.zip").write_bytes(b"PK")

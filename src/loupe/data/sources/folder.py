@@ -77,6 +77,13 @@ class FolderSource:
     seed: int
     classes: str | None = None
 
+    def __post_init__(self) -> None:
+        left, top, right, bottom = self.crop
+        if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+            raise LoupeError(f"data.folder.crop is {list(self.crop)}, but must be left, top, right, bottom between 0 and 1.")
+        if not (0 < self.val_share and 0 < self.test_share and self.val_share + self.test_share < 1):
+            raise LoupeError("data.folder.val_share and test_share must be above 0 and leave something for training.")
+
 
 def read_folder(source: FolderSource, size: int, dropped: Dropped | None = None) -> tuple[np.ndarray, pd.DataFrame]:
     """Read every picture with a class, cut its face square, resize it to `size` px. What was left out and why goes to `dropped`.

@@ -89,12 +89,12 @@ def csv_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
             for row in reader:
                 cells = [cell.strip() for cell in row]
                 if any(cells[len(header) :]):
-                    raise csv.Error(f"line {reader.line_num + ahead} has more cells than the header")
+                    raise csv.Error(f"line {reader.line_num + ahead} has more cells than the header: names with a separator need quotes")
                 if any(cells):
                     table.append(cells[: len(header)] + [""] * (len(header) - len(cells)))
                     places.append(reader.line_num + ahead - 2)
     except (csv.Error, OSError) as error:
-        raise LoupeError(f"{path} is not a readable CSV ({error}): save it as UTF-8 with commas and a header line.") from error
+        raise LoupeError(f"{path} is not a readable CSV ({error}); save it as UTF-8 with commas and a header line.") from error
     except UnicodeError as error:
         raise encoding_error(path) from error
     for column in columns:
@@ -115,6 +115,8 @@ def _header(file: Iterable[str]) -> tuple[int, str, str]:
     for ahead, line in enumerate(file):
         if line.lower().startswith("sep="):
             mark = line.rstrip("\r\n")[4:5]
+        elif "\0" in line:  # UTF-16 without its mark
+            raise UnicodeError
         elif line.strip():
             return ahead, line, mark
     raise csv.Error("it is empty")
@@ -141,7 +143,7 @@ def _opened(path: Path) -> TextIO:
 
 def encoding_error(path: Path) -> LoupeError:
     return LoupeError(
-        f"{path} is text in another encoding than UTF-8, whose letters cannot be known: save it as UTF-8, or download it again."
+        f"{path} is not UTF-8, and what its letters are in another encoding cannot be known: save it as UTF-8 (in Excel: CSV UTF-8)."
     )
 
 

@@ -40,10 +40,12 @@ def parse(
     root: where the pictures lie, so that their names are looked up in either Unicode form; classes: see `class_numbers`. Raises LoupeError where a
     column is missing, or a label, split, frame or mark makes no sense.
     """
-    columns = {str(column).strip().lower(): column for column in reversed(list(cells))}
+    columns = {plain(str(column)).lower(): column for column in reversed(list(cells))}
     for column in needed:
         if column not in columns:
-            raise LoupeError(f"{name} lacks the column {column}: it needs {', '.join(needed)}, and takes {', '.join(OPTIONAL)}.")
+            raise LoupeError(
+                f"{name} lacks the column {column}: it needs {', '.join(needed)}, takes {', '.join(OPTIONAL)}, and has {', '.join(columns)[:99]}."
+            )
     cells = pd.DataFrame(
         {key: [_cell(key, value) for value in cells[column]] for key, column in columns.items() if key in (*NEEDED, *OPTIONAL)},
         index=cells.index,
@@ -110,7 +112,7 @@ def stills(table: pd.DataFrame, name: str, classes: str | None = None) -> pd.Dat
         table = table.assign(split="train" if "label" in table else "pretrain")
     given = table["label"] if "label" in table else pd.Series("", index=table.index)
     meaning = class_numbers(set(given), name, classes)
-    if classes or any(number >= 0 and named != label for label, (number, named) in meaning.items()):
+    if classes or any(number >= 0 and named != label and whole(label) is None for label, (number, named) in meaning.items()):
         table = table.assign(emotion=given)
     return table.assign(label=[meaning[label][0] for label in given], label_name=[meaning[label][1] for label in given])
 
