@@ -84,6 +84,18 @@ def test_all_official_parts_stand_as_they_are_and_rows_without_a_class_are_left_
     assert rows.tolist() == [0, 1, 2] and split.tolist() == ["train", "val", "test"]
 
 
+def test_a_set_with_some_classes_only_is_counted_from_0_in_the_study(tmp_path):
+    classes = {"a": (4, "Happiness"), "b": (8, "Contempt"), "c": (1, "Anger"), "d": (-1, "")}
+    given = table(subject=list(classes), split=["train", "val", "test", "train"])
+    given = given.assign(label=[n for n, _ in classes.values()], label_name=[name for _, name in classes.values()])
+    write_store(tmp_path / "set", np.zeros((4, 8, 8, 3), np.uint8), given)
+    write_imported(ImportedSets(expression=tmp_path / "set", faces=tmp_path / "set"), tmp_path / "out", 8, 0)
+    store = read_store(tmp_path / "out" / "labelled")
+    assert store.labels.tolist() == [1, 2, 0] and store.class_names == ["Anger", "Happiness", "Contempt"]
+    probe = read_store(tmp_path / "out" / "stills").manifest.query("split == 'train'")
+    assert probe[["label", "label_name"]].values.tolist() == [[1, "Happiness"]]
+
+
 def test_sets_that_cannot_play_their_role_are_one_sentence():
     faces = table(subject=["a", "b"], split=["pretrain"] * 2)
     with pytest.raises(LoupeError, match="no labelled training pictures"):
