@@ -35,7 +35,7 @@ from loupe.data.imported import (
 from loupe.data.importing import import_set
 from loupe.data.manifest import complete
 from loupe.data.prepare import prepare_study, study_plan
-from loupe.data.store import Store, read_store
+from loupe.data.store import Store, read_store, write_store
 from loupe.errors import LoupeError
 from loupe.evaluation.protocols import Split, loso_folds
 
