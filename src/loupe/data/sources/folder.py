@@ -111,6 +111,8 @@ def read_folder(source: FolderSource, size: int, dropped: Dropped | None = None)
         raise LoupeError(f"{where} has fewer than two classes ({', '.join(sorted(set(table['label_name'])))}){hint}.")
     if dropped is not None:
         dropped.rows += left.rows
+    for sentence in listing.mended:
+        print(f"{where}: {sentence}")
     images = np.stack([_face(source, path, size) for path in track(table["path"], "reading faces")])
     shares = {"test": source.test_share, "val": source.val_share / (1 - source.test_share)}
     _, split = labelled_rows(table, source.seed, where, shares)
