@@ -16,7 +16,7 @@ import pandas as pd
 
 from loupe.data.manifest import STILL_CLASSES
 from loupe.data.sources.listing import Count, Dropped, Listing, finish
-from loupe.data.sources.pictures import check_root, find_folder, numbered_pictures, subfolders
+from loupe.data.sources.pictures import check_root, find_folder, numbered_pictures, strays, subfolders
 from loupe.data.sources.sheets import lines, whole
 from loupe.errors import LoupeError
 
@@ -47,9 +47,11 @@ def read(root: Path) -> Listing:
     missing = {"train": 0, "val": 0}
     files = {"train": 0, "val": 0}
     for folder, split in _split_folders(annotations):
-        for path in sorted(folder.glob("*.txt")):
+        for path in sorted(folder.glob("[!.]*.txt")):
             labels = parse(lines(path), str(path))
             pictures = numbered_pictures(names[path.stem]) if path.stem in names else {}
+            for item, why in strays(names[path.stem], pictures) if path.stem in names else ():
+                dropped.add(f"{path.stem}/{item}", why)
             part, lacking, surplus = _video(path.stem, split, labels, pictures, root, dropped)
             found += len(labels) + surplus
             missing[split] += lacking

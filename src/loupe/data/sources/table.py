@@ -16,7 +16,7 @@ import pandas as pd
 from loupe.data.manifest import STILL_CLASSES
 from loupe.data.sources.listing import Dropped, Listing, finish
 from loupe.data.sources.micro import CLASSES, role
-from loupe.data.sources.pictures import check_root, picture_names, subfolders
+from loupe.data.sources.pictures import SUFFIXES, check_root, left_over, picture_names, subfolders
 from loupe.data.sources.sheets import csv_table, whole
 from loupe.errors import LoupeError
 
@@ -51,7 +51,10 @@ def read_folder(root: Path) -> Listing:
     )
     dropped = Dropped()
     table = parse(cells, root.name, dropped)
-    return Listing(finish(table, "folder", root.name), dropped.table(), len(cells), len(table), "image", root.name, [])
+    for item, why in left_over(root, set(cells["path"]), SUFFIXES, "not in <class>/<picture>"):
+        dropped.add(item, why)
+    found = len(table) + len(dropped.rows)
+    return Listing(finish(table, "folder", root.name), dropped.table(), found, len(table), "image", root.name, [])
 
 
 def parse(cells: pd.DataFrame, name: str, dropped: Dropped) -> pd.DataFrame:
