@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageOps
+from PIL import Image
 
+from loupe.data.decoding import decode
 from loupe.data.manifest import check_manifest, complete
 from loupe.errors import LoupeError
 from loupe.progress import track
@@ -124,12 +125,6 @@ def _draw_splits(subjects: pd.Series, source: FolderSource) -> np.ndarray:
 def _read_face(path: Path, crop: tuple[float, float, float, float], size: int) -> np.ndarray:
     if not path.is_file():
         raise LoupeError(f"{path} is listed but missing: put the picture there or delete its line.")
-    if path.stat().st_size == 0:
-        raise LoupeError(f"{path} is empty (0 bytes): copy the picture again or delete it.")
-    try:
-        with Image.open(path) as picture:
-            picture = ImageOps.exif_transpose(picture).convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise LoupeError(f"{path} cannot be read as a picture ({error}): copy it again or delete it.") from error
+    picture = Image.fromarray(decode(path.read_bytes(), str(path)))
     box = tuple(share * side for share, side in zip(crop, picture.size * 2, strict=True))
     return np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0))

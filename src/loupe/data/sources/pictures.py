@@ -28,7 +28,7 @@ _COPY = re.compile(
     r"\d *[ (~]|\(\d+\)$|cop[yi]|kopie", re.ASCII | re.IGNORECASE
 )  # image144 (1), image144 2, image144 - Copy, Kopie von ...
 OTHER_ENDING = "ending that is not read"
-BESIDE = "beside the frames: "  # begins the reason of a file that is no entry of its set
+BESIDE = "beside the data: "  # begins the reason of a file that is no entry of its set
 
 
 def check_root(root: Path, title: str) -> None:
@@ -80,7 +80,12 @@ def find_file(root: Path, pattern: str, title: str, depth: int = 3) -> Path:
 
 def picture_names(folder: Path) -> list[str]:
     """Names of the pictures in a folder, sorted; none where it does not exist."""
-    return sorted(entry.name for entry in _entries(folder) if entry.name.lower().endswith(SUFFIXES) and _is(entry.is_file))
+    return file_names(folder, SUFFIXES)
+
+
+def file_names(folder: Path, endings: tuple[str, ...]) -> list[str]:
+    """Names of the files with one of these endings in a folder, sorted; none where it does not exist."""
+    return sorted(entry.name for entry in _entries(folder) if entry.name.lower().endswith(endings) and _is(entry.is_file))
 
 
 def numbered_pictures(folder: Path) -> dict[int, Path]:
