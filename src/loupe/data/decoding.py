@@ -77,9 +77,10 @@ def _scaled(picture: Image.Image, name: str) -> np.ndarray:
         most = 2.0 ** np.ceil(np.log2(float(np.max(declared)) + 1)) - 1
     values = np.asarray(picture, dtype=np.float32)
     grey = np.rint(values * np.float32(255 / most))
-    least = 0 if declared or bits < 16 else 63
-    if not (grey.min() >= 0 and grey.max() <= 255 and (grey.max() > least or not grey.any())):
-        raise _unclear(name, f"values from {values.min():g} to {values.max():g} in more than 8 bits")
+    low, high = values.min(), values.max()
+    known = declared or bits < 16 or high > most / 4 or low == high == 0
+    if not (known and grey.min() >= 0 and grey.max() <= 255):  # NaN is neither
+        raise _unclear(name, f"values from {low:g} to {high:g} in more than 8 bits")
     grey = grey.astype(np.uint8)
     return 255 - grey if tags.get(_PHOTOMETRIC) == 0 else grey
 

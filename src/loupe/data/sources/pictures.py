@@ -1,6 +1,6 @@
 """Pictures of a download: finding them by frame number, and reading them, also out of files that hold many.
 
-Names that begin with a dot, or are not UTF-8, are no data anywhere; `left_over` lists what a reader does not use, and why.
+Names that begin with a dot or are no text, links in a circle and links to nowhere are no data anywhere. `left_over` lists what a reader does not use.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Container, Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def check_root(root: Path, title: str) -> None:
     entries = _entries(root)
     if not entries:
         raise LoupeError(f"{root} is empty: put the official {title} download there (see data/README.md).")
-    if all(_is(entry.is_file) and entry.name.lower().endswith(_ARCHIVES) for entry in entries):
+    if all(_is_file(entry) and entry.name.lower().endswith(_ARCHIVES) for entry in entries):
         raise LoupeError(f"{root} holds archives only ({entries[0].name}): unpack them there first.")
 
 
@@ -55,7 +55,7 @@ def find_folder(root: Path, names: Iterable[str], depth: int = 4) -> Path | None
         hits = [folder for folder in level if folder.name.lower() in wanted]
         if hits:
             return sorted(hits)[0]
-        level = [Path(entry.path) for folder in level for entry in _entries(folder) if _is(entry.is_dir)]
+        level = [Path(entry.path) for folder in level for entry in _entries(folder) if _is_folder(entry)]
     return None
 
 
@@ -65,10 +65,10 @@ def find_file(root: Path, pattern: str, title: str, depth: int = 3) -> Path:
     level, hits = [root], []
     for _ in range(depth + 1):
         entries = [entry for folder in level for entry in _entries(folder)]
-        hits = sorted(Path(entry.path) for entry in entries if _is(entry.is_file) and test.fullmatch(entry.name))
+        hits = sorted(Path(entry.path) for entry in entries if _is_file(entry) and test.fullmatch(entry.name))
         if hits:
             break
-        level = [Path(entry.path) for entry in entries if _is(entry.is_dir)]
+        level = [Path(entry.path) for entry in entries if _is_folder(entry)]
     if not hits:
         raise LoupeError(f"{root} holds no {title}: put the official file there (see data/README.md).")
     if len(hits) > 1:
@@ -85,7 +85,7 @@ def picture_names(folder: Path) -> list[str]:
 
 def file_names(folder: Path, endings: tuple[str, ...]) -> list[str]:
     """Names of the files with one of these endings in a folder, sorted; none where it does not exist."""
-    return sorted(entry.name for entry in _entries(folder) if entry.name.lower().endswith(endings) and _is(entry.is_file))
+    return sorted(entry.name for entry in _entries(folder) if entry.name.lower().endswith(endings) and _is_file(entry))
 
 
 def numbered_pictures(folder: Path) -> dict[int, Path]:
@@ -113,31 +113,26 @@ def strays(folder: Path, frames: dict[int, Path]) -> list[tuple[str, str]]:
 
 def subfolders(folder: Path) -> list[Path]:
     """Sorted sub-folders; none where `folder` does not exist."""
-    return sorted(Path(entry.path) for entry in _entries(folder) if _is(entry.is_dir))
+    return sorted(Path(entry.path) for entry in _entries(folder) if _is_folder(entry))
 
 
 def left_over(root: Path, used: Container[str], endings: tuple[str, ...], otherwise: str) -> list[tuple[str, str]]:
     """Every file at any depth below `root` that is not in `used` (paths below `root`): its path and why it is not used.
 
-    `otherwise`: the reason of a file that has one of the `endings` and can be opened. A name that is not UTF-8 is shown by ascii(). A folder that links
-    lead to again is listed and not entered.
+    `otherwise`: the reason of a file that has one of the `endings` and can be opened. A name that is no text is shown by ascii().
     """
-    rows, folders, seen = [], [root], {_identity(root)}
+    rows, folders = [], [root]
     for folder in folders:
         for entry in sorted(_scan(folder), key=lambda entry: entry.name):
             path = Path(entry.path).relative_to(root).as_posix()
-            if _is(entry.is_dir):
-                known = _identity(Path(entry.path))
-                if known in seen:
-                    rows.append((path if _is_text(path) else ascii(path), "folder met before under another name"))
-                else:
-                    folders.append(Path(entry.path))
-                seen.add(known)
+            if _is_folder(entry):
+                folders.append(Path(entry.path))
             elif not _is_text(path):
-                rows.append((ascii(path), "name is not UTF-8"))
+                rows.append((ascii(path), "name is no text (not UTF-8, or control characters)"))
+            elif not _is_file(entry):
+                rows.append((path, "no file: a link to nowhere or in a circle"))
             elif path not in used:
-                reason = otherwise if entry.name.lower().endswith(endings) else OTHER_ENDING
-                rows.append((path, reason if _is(entry.is_file) else "no file, or a link to nowhere"))
+                rows.append((path, otherwise if entry.name.lower().endswith(endings) else OTHER_ENDING))
     return rows
 
 
@@ -156,24 +151,27 @@ def _scan(folder: Path) -> list[os.DirEntry]:
         raise LoupeError(f"{folder} cannot be opened ({error.strerror}): you need the right to read it.") from error
 
 
-def _is(test: Callable[[], bool]) -> bool:
-    """`entry.is_dir` or `entry.is_file`, which raise for links in a circle."""
-    try:
-        return test()
-    except OSError:
-        return False
-
-
 def _is_text(name: str) -> bool:
     try:
-        return bool(name.encode())
+        return all(byte >= 32 for byte in name.encode())
     except UnicodeEncodeError:
         return False
 
 
-def _identity(folder: Path) -> tuple[int, int]:
-    facts = folder.stat()
-    return facts.st_dev, facts.st_ino
+def _is_file(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link in a circle
+        return False
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    """Whether it is a folder, but no link to a folder that it lies in, which would have no end."""
+    try:
+        above = Path(entry.path).absolute().parents
+        return entry.is_dir() and not (entry.is_symlink() and any(os.path.samefile(entry.path, folder) for folder in above))
+    except OSError:
+        return False
 
 
 def load_picture(root: Path, path: str) -> tuple[bytes, np.ndarray]:
