@@ -21,12 +21,6 @@ NOT_UTF8 = os.fsdecode(b"M\xfcller_1.jpg")
 TOLD = ["1.jpg", "gone.jpg", "loop", "Thumbs.db", ascii(NOT_UTF8)[1:-1]]
 
 
-def folder_of_classes(root):
-    for name in ("happy", "sad"):
-        for number in range(3):
-            save(root / name / f"ann{number}_1.jpg", number)
-
-
 def two_films(root):
     for name in ("a.mp4", "ann/b.mp4"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +32,7 @@ DOWNLOADS = {  # set: writer of a look-alike, and whether the reader lists folde
     "casme3c": (micro.casme3_c, True),
     "affwild2": (stills.affwild2, True),
     "casia-webface": (stills.casia_folders, True),
-    "folder": (folder_of_classes, True),
+    "folder": (drawing.class_folders, True),
     "video": (two_films, True),
     "rafdb": (stills.rafdb, False),
     "affectnet": (stills.affectnet_new, False),
@@ -120,7 +114,7 @@ def test_a_copy_is_not_the_onset_frame(tmp_path):
 
 def test_every_picture_of_a_folder_is_used_or_listed_with_its_reason(tmp_path):
     raw = tmp_path / "raw"
-    folder_of_classes(raw)
+    drawing.class_folders(raw)
     picture = face(4, 24)
     for name in ("ann_1.gif", "ann_2.jfif", "ann_3.pgm"):
         picture.save(raw / "happy" / name, {"gif": "GIF", "jfif": "JPEG", "pgm": "PPM"}[name.split(".")[1]])
@@ -140,7 +134,7 @@ def test_every_picture_of_a_folder_is_used_or_listed_with_its_reason(tmp_path):
 
 
 def test_damaged_pictures_that_are_skipped_are_listed_with_what_is_wrong(tmp_path):
-    folder_of_classes(tmp_path / "raw")
+    drawing.class_folders(tmp_path / "raw")
     encoded.write(tmp_path / "raw/happy/bob_1.png", encoded.png(np.full((9, 9), 300, np.uint16)))
     Image.new("L", (9, 9)).save(tmp_path / "raw/happy/eve_1.png")
     encoded.write(tmp_path / "raw/happy/eve_1.png", (tmp_path / "raw/happy/eve_1.png").read_bytes()[:40])
@@ -152,7 +146,7 @@ def test_damaged_pictures_that_are_skipped_are_listed_with_what_is_wrong(tmp_pat
 
 
 def test_links_to_folders_are_followed_but_not_in_a_circle(tmp_path):
-    folder_of_classes(tmp_path / "disk")
+    drawing.class_folders(tmp_path / "disk")
     raw = tmp_path / "raw"
     raw.mkdir()
     (raw / "happy").symlink_to(tmp_path / "disk" / "happy")  # on a larger disk
