@@ -30,32 +30,17 @@
 overrides = []
 
 # %%
-import numpy as np
 import pandas as pd
 
-from loupe.data.store import read_store
-from loupe.reporting import tables
-from loupe.reporting.drawing import save
-from loupe.reporting.faces import contact_sheet
 from loupe.session import start
 
 session = start("start-here", overrides, inputs=["data/prepared/labelled", "reports/claims.csv"])
-cfg = session.config
-store = read_store(session.prepared("labelled"))
 
 # %% [markdown]
 # ## The faces
 
 # %%
-train = store.split("train")
-chosen = np.concatenate([np.flatnonzero(train.labels == label)[:: max(1, (train.labels == label).sum() // 2)][:2] for label in range(len(store.class_names))])
-order = np.concatenate([chosen[0::2], chosen[1::2]])
-sheet = contact_sheet(
-    np.asarray(train.images[order]), columns=len(store.class_names), names=store.class_names,
-    caption="Two people for each class of the study.",
-)  # fmt: skip
-save(sheet, session.figures, "classes")
-sheet
+session.draw("classes")
 
 # %% [markdown]
 # ## What it found
@@ -66,7 +51,7 @@ sheet
 claims = pd.read_csv(session.root / "reports" / "claims.csv")
 decided = claims[claims["effect"].notna()]
 verdicts = decided.groupby("verdict").size().rename("claims").reset_index()
-tables.write(verdicts, session.tables, "verdicts", "How many claims of the two papers came out how; `claims.csv` says on which faces.")
+session.table(verdicts, "verdicts", "How many claims of the two papers came out how; `claims.csv` says on which faces.")
 with pd.option_context("display.max_colwidth", None):
     display(decided[["sentence", "effect", "low", "high", "verdict", "note"]].round(3))  # noqa: F821
 

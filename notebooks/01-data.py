@@ -31,22 +31,15 @@ overrides = []
 import numpy as np
 import pandas as pd
 
-from loupe.data.clips import with_true_motion
-from loupe.data.prepare import prepare_study
+from loupe.data.prepare import preparing_step
 from loupe.data.store import read_store
 from loupe.evaluation.duplicates import check_near_duplicates
 from loupe.evaluation.guards import check_pretraining_overlap
 from loupe.evaluation.protocols import Split
-from loupe.faces.generate import generator_version
-from loupe.reporting import tables
-from loupe.reporting.drawing import save
-from loupe.reporting.faces import contact_sheet, face_rows, maps_over_faces
-from loupe.reporting.samples import clip_strip, other_looks
 from loupe.session import start
 
 session = start("data", overrides)
 cfg = session.config
-print(f"scale {cfg.scale.name}, {cfg.scale.image.size} px, data: {cfg.data.source}, generator {generator_version()}")
 
 # %% [markdown]
 # ## Render, or import
@@ -58,19 +51,20 @@ print(f"scale {cfg.scale.name}, {cfg.scale.image.size} px, data: {cfg.data.sourc
 # `stills`, or **your own faces** if `conf/study.yaml` says `data: folder`. After `loupe use`, imported sets stand in the place of generated ones.
 
 # %%
-prepared = session.prepared_out
-prepare_study(cfg, prepared, session.root / "data" / "scratch" / "faces", session.root)
-sets = {name: read_store(prepared / name) for name in ("stills", "labelled", "camera", "shift", "clips", "micro", "micro_shift", "macro")}
-
+prepared = session.make(preparing_step(cfg, session.root))
+names = ("stills", "labelled", "camera", "shift", "clips", "micro", "micro_shift", "macro")
+sets = {name: read_store(prepared / name) for name in names}
+parts = [(name, split, part) for name, store in sets.items() for split, part in store.manifest.groupby("split")]
 counts = pd.DataFrame(
-    [
-        {"set": name, "split": split, "images": len(part), "subjects": part["subject"].nunique(), "clips": part.loc[part["clip"] != "", "clip"].nunique()}
-        for name, store in sets.items()
-        for split, part in store.manifest.groupby("split")
-    ]
+    {
+        "set": [name for name, _, _ in parts],
+        "split": [split for _, split, _ in parts],
+        "images": [len(part) for _, _, part in parts],
+        "subjects": [part["subject"].nunique() for _, _, part in parts],
+        "clips": [part.loc[part["clip"] != "", "clip"].nunique() for _, _, part in parts],
+    }
 )
-tables.write(counts, session.tables, "counts", "Images, people and clips in each set and split.")
-counts
+session.table(counts, "counts", "Images, people and clips in each set and split.")
 
 # %% [markdown]
 # ## Does anybody stand on both sides?
@@ -80,44 +74,21 @@ counts
 
 # %%
 stills, labelled, clips, micro = (sets[name] for name in ("stills", "labelled", "clips", "micro"))
-pretrain_subjects = set(stills.split("pretrain").subjects)
-split = Split.from_manifest(labelled.manifest, pretrain=pretrain_subjects)
+split = Split.from_manifest(labelled.manifest, pretrain=set(stills.split("pretrain").subjects))
 check_pretraining_overlap(set(clips.subjects), set(micro.subjects), what="Micron-BERT pre-training")
-train_images, test_images = (np.asarray(labelled.split(name).images) for name in ("train", "test"))
 if cfg.data.source == "folder":
-    check_near_duplicates(train_images, test_images, names=("train", "test"))
+    test = session.vault.open(split, labelled.manifest, "near-duplicates between training and test pictures")
+    check_near_duplicates(labelled.split("train").images, labelled.rows(test).images, names=("train", "test"))
 print({part: len(getattr(split, part)) for part in ("pretrain", "train", "val", "test")}, "people, nobody twice")
 
 # %% [markdown]
 # ## Look at them
 
 # %%
-names = labelled.class_names
-train = labelled.split("train")
-people = sorted(set(train.subjects))[:6]
-rows = []
-for person in people:
-    for label in range(len(names)):
-        found = train.manifest.index[(train.subjects == person) & (train.labels == label)]
-        rows.append(found[0] if len(found) else None)
-blank = np.full_like(train.images[0], 255)
-grid = np.stack([blank if row is None else train.images[row] for row in rows])
-sheet = contact_sheet(
-    grid, columns=len(names), names=names, row_names=people,
-    caption=f"{len(people)} training people (rows) and the {len(names)} classes (columns), as stored: {cfg.scale.image.size} px.",
-)  # fmt: skip
-save(sheet, session.figures, "people-and-classes")
-sheet
+session.draw("people-and-classes")
 
 # %%
-pretrain = stills.split("pretrain")
-chosen = np.random.default_rng(0).choice(len(pretrain.images), min(48, len(pretrain.images)), replace=False)
-wild = contact_sheet(
-    pretrain.images[np.sort(chosen)], columns=12,
-    caption="Unlabelled faces for pre-training, drawn at random: pose, light, background, occlusion and camera vary.",
-)  # fmt: skip
-save(wild, session.figures, "pretraining-faces")
-wild
+session.draw("pretraining-faces")
 
 # %% [markdown]
 # ### The same people, otherwise
@@ -126,20 +97,10 @@ wild
 # Held-out looks answer whether a score survives where light, background, hair and patterns of action units are all new.
 
 # %%
-looks = other_looks(labelled, sets["camera"], sets["shift"])
-if looks is None:
-    print("These faces have neither a second camera nor held-out looks.")
-else:
-    save(looks, session.figures, "other-looks")
-looks
+session.draw("other-looks")
 
 # %%
-course = clip_strip(sets["macro"])
-if course is None:
-    print("These faces come without ordinary clips.")
-else:
-    save(course, session.figures, "macro-clip")
-course
+session.draw("macro-clip")
 
 # %% [markdown]
 # ### A micro-expression is hard to see
@@ -149,35 +110,10 @@ course
 # the expression alone caused. The generator knows it; no real data set does.
 
 # %%
-known = with_true_motion(prepared / "micro")  # the generated clips, also where `micro` is imported
-micro, motion = read_store(known), np.load(known / "motion.npy")
-clip_ids = sorted(set(micro.manifest["clip"]))
-moving = micro.manifest[(micro.manifest["role"] == "apex") & (micro.manifest["label"] >= 0)]
-clip = moving.iloc[len(moving) // 2]["clip"]
-frames = micro.manifest[micro.manifest["clip"] == clip].sort_values("frame")
-images = np.asarray(micro.images[frames["sample"].to_numpy()])
-difference = np.clip(128 + 10 * (images.astype(int) - images[:1].astype(int)), 0, 255).astype(np.uint8)
-strip = face_rows(
-    {"frame": images, "10 × (frame − onset)": difference}, names=[f"{role} ({frame})" for role, frame in zip(frames["role"], frames["frame"], strict=True)],
-    caption=f"Clip {clip}, {frames['label_name'].iloc[0]}: stored frames (frame numbers in brackets) and their difference to the onset frame.",
-    alt="Five frames of a face that look alike; the amplified differences show the moving parts and the head's own drift.",
-)  # fmt: skip
-save(strip, session.figures, "micro-clip")
-strip
+session.draw("micro-clip")
 
 # %%
-some = moving.iloc[np.linspace(0, len(moving) - 1, 6).round().astype(int)]
-onsets = micro.manifest[micro.manifest["role"] == "onset"].set_index("clip")["sample"]
-faces = np.asarray(micro.images[onsets.loc[some["clip"]].to_numpy()])
-size = faces.shape[1]
-gap = np.abs(np.asarray(micro.images[some["sample"].to_numpy()]).astype(float) - faces).mean(-1)
-true_motion = motion[[clip_ids.index(name) for name in some["clip"]]]
-maps = maps_over_faces(
-    faces, {"|apex − onset|": gap}, motion=true_motion, names=list(some["label_name"]), unit="grey levels",
-    caption="What a frame difference sees and what truly moved. Lines mark where the true motion is at least half of its peak.",
-)  # fmt: skip
-save(maps, session.figures, "micro-motion")
-maps
+session.draw("micro-motion")
 
 # %% [markdown]
 # ## Balance
@@ -186,20 +122,11 @@ maps
 # (250 negative, 109 positive, 83 surprise), because skewed classes are part of that task's difficulty.
 
 # %%
-balance = (
-    pd.concat(
-        [
-            labelled.manifest.assign(set="labelled"),
-            sets["micro"].manifest[sets["micro"].manifest["role"] == "apex"].assign(set="micro (clips)"),
-        ]
-    )
-    .groupby(["set", "split", "label_name"], sort=False)
-    .size()
-    .rename("n")
-    .reset_index()
-)
+apexes = micro.manifest[micro.manifest["role"] == "apex"].assign(set="micro (clips)")
+balance = pd.concat([labelled.manifest.assign(set="labelled"), apexes]).groupby(["set", "split", "label_name"], sort=False)
+balance = balance.size().rename("n").reset_index()
 balance["share"] = balance["n"] / balance.groupby(["set", "split"])["n"].transform("sum")
-tables.write(balance, session.tables, "balance", "Class balance of the labelled stills and of the micro-expression clips.")
+session.table(balance, "balance", "Class balance of the labelled stills and of the micro-expression clips.")
 balance.pivot_table(index=["set", "label_name"], columns="split", values="share", sort=False).round(3)
 
 # %%

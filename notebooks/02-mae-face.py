@@ -39,21 +39,15 @@ import pandas as pd
 import torch
 
 from loupe.data.augment import to_float, to_uint8
-from loupe.data.store import read_store
 from loupe.evaluation.metrics import accuracy, macro_f1
 from loupe.evaluation.protocols import Split
-from loupe.reporting import tables
-from loupe.reporting.curves import training_curves
-from loupe.reporting.drawing import save
-from loupe.reporting.faces import hide_patches, reconstruction_strip
 from loupe.session import start
-from loupe.training.build import build_encoder
-from loupe.training.checkpoint import save_weights
-from loupe.training.mae_face import linear_probe, pooled_features, pretrain, reconstruction_error
+from loupe.training.build import build_encoder, build_mae
+from loupe.training.checkpoint import load_weights
+from loupe.training.mae_face import linear_probe, pooled_features, pretraining_step, reconstruction_error
 
 session = start("mae-face", overrides, inputs=["data/prepared/stills"])
-cfg, bench = session.config, session.bench
-stills = read_store(session.prepared("stills"))
+cfg, stills = session.config, session.store("stills")
 Split.from_manifest(stills.manifest)
 unlabelled, train, val = (stills.split(name) for name in ("pretrain", "train", "val"))
 print(f"{len(unlabelled.images)} unlabelled faces of {len(set(unlabelled.subjects))} people; probe: {len(train.images)} -> {len(val.images)} faces")
@@ -62,60 +56,44 @@ print(f"{len(unlabelled.images)} unlabelled faces of {len(set(unlabelled.subject
 # ## Pre-train
 
 # %%
-seed = cfg.scale.seeds[0]
-model, history = pretrain(cfg, np.ascontiguousarray(unlabelled.images), seed, bench.checkpoint("mae"))
+pretraining = session.make(pretraining_step(session.prepared("stills"), cfg))
+model = build_mae(cfg)
+load_weights(pretraining / "mae.safetensors", model)
+model.to(session.device).eval()
+log = pd.read_parquet(pretraining / "history.parquet")
 parameters = sum(p.numel() for p in model.encoder.parameters())
-print(f"encoder {cfg.scale.encoder.width} wide, {cfg.scale.encoder.depth} deep, {parameters:,} parameters; loss {history[0]['loss']:.3f} -> {history[-1]['loss']:.3f}")
+print(f"encoder {cfg.scale.encoder.width} wide, {cfg.scale.encoder.depth} deep, {parameters:,} parameters")
+print(f"loss {log['value'].iloc[0]:.3f} -> {log['value'].iloc[-1]:.3f}")
 
 # %%
-save_weights(bench.out / "encoder.safetensors", model.encoder)
-save_weights(bench.out / "mae.safetensors", model)
-log = pd.DataFrame([{"run": "mae", "step": row["step"], "name": "loss", "value": row["loss"]} for row in history])
-bench.write("history.parquet", log)
-curve = training_curves(log, caption=f"MAE-Face pre-training: mean squared error on hidden patches over {history[-1]['step'] + 1} steps of {cfg.scale.mae.batch} faces.")
-save(curve, session.figures, "training-curve")
-curve
+session.draw("training-curve")
 
 # %% [markdown]
 # ## Look: faces of people it never saw
 
 # %%
-k = min(8, len(val.images))
-chosen = np.random.default_rng(1).choice(len(val.images), k, replace=False)
-faces = np.ascontiguousarray(val.images[np.sort(chosen)])
-noise = torch.rand(k, model.encoder.patches, generator=torch.Generator().manual_seed(0))
-device = next(model.parameters()).device
-with torch.inference_mode():
-    hidden = model(to_float(torch.from_numpy(faces)).to(device), noise.to(device))["masked"].cpu().numpy()
-    rebuilt = to_uint8(model.reconstruct(to_float(torch.from_numpy(faces)).to(device), noise.to(device)).cpu(), torch.from_numpy(faces)).numpy()
-strip = reconstruction_strip(
-    faces, hide_patches(faces, hidden, cfg.scale.image.patch), rebuilt,
-    caption="Validation people. Each hidden patch gets its true mean and contrast back (MAE's customary picture), so this flatters brightness; shape is the model's own.",
-)  # fmt: skip
-save(strip, session.figures, "reconstructions")
-strip
+session.draw("reconstructions")
 
 # %% [markdown]
 # ## Measure
 
 # %%
 error = reconstruction_error(model, np.asarray(val.images), seed=0)
-errors = pd.DataFrame([{"predictor": "mean of the visible patches", "error": error["mean_patch"]}, {"predictor": "MAE-Face", "error": error["mae"]}])
+rivals = {"mean of the visible patches": error["mean_patch"], "MAE-Face": error["mae"]}
+errors = pd.DataFrame({"predictor": list(rivals), "error": list(rivals.values())})
 errors["factor"] = error["mean_patch"] / errors["error"]
-tables.write(errors, session.tables, "reconstruction", "Mean squared error on hidden patches of validation people, in per-patch normalised pixels.")
 print(f"{error['factor']:.2f} times better than the mean patch")
-errors.round(3)
+session.table(errors, "reconstruction", "Mean squared error on hidden patches of validation people, in per-patch normalised pixels.")
 
 # %%
-torch.manual_seed(seed)
+torch.manual_seed(cfg.scale.seeds[0])
 untrained = build_encoder(cfg)
 scores, classes = [], len(stills.class_names)
 for name, encoder in (("untrained encoder", untrained), ("MAE-Face", model.encoder)):
     predicted = linear_probe(pooled_features(encoder, train.images), train.labels, pooled_features(encoder, val.images))
     scores.append({"features": name, "macro_f1": macro_f1(val.labels, predicted, classes), "accuracy": accuracy(val.labels, predicted, classes)})
 probe = pd.DataFrame(scores).assign(n_train=len(train.images), n_val=len(val.images), n_val_subjects=len(set(val.subjects)))
-tables.write(probe, session.tables, "linear-probe", f"Logistic regression on frozen features, validation people, {classes} classes (chance {1 / classes:.3f}).")
-probe.round(3)
+session.table(probe, "linear-probe", f"Logistic regression on frozen features, validation people, {classes} classes (chance {1 / classes:.3f}).")
 
 # %%
 session.finish()

@@ -40,32 +40,25 @@ import torch
 
 from loupe.data.augment import to_float
 from loupe.data.conditions import COVERED, SHIFTED, Condition
-from loupe.data.covering import write_covered
-from loupe.data.store import read_store
+from loupe.data.covering import covering_step
 from loupe.evaluation.guards import Vault
+from loupe.evaluation.predictions import joined
 from loupe.evaluation.protocols import Split, label_subset
 from loupe.reporting import tables
-from loupe.reporting.conditions import condition_plot, condition_scores
-from loupe.reporting.confusion import confusion_matrix
-from loupe.reporting.drawing import save
-from loupe.reporting.faces import face_rows, maps_over_faces
+from loupe.reporting.conditions import condition_scores
 from loupe.session import start
 from loupe.training.build import build_classifier
 from loupe.training.checkpoint import load_weights
-from loupe.training.cross_validation import fold_gain, fold_jobs, person_folds, take_folds
-from loupe.training.device import resolve_device, workers_on
-from loupe.training.jobs import run_jobs
-from loupe.training.stills import cell_jobs, sees_one_picture, with_views
+from loupe.training.cross_validation import fold_cells, fold_gain, person_folds
+from loupe.training.stills import StillCell, StillData, cells_of, sees_one_picture, view_of, with_view
 from loupe.training.targets import knows_units
 from loupe.training.transfer import transfer_set
 
 prepared = [f"data/prepared/{name}" for name in ("stills", "labelled", "camera", "shift", "macro")]
-session = start("dual-view", overrides, inputs=[*prepared, "data/runs/mae-face/encoder.safetensors"])
-cfg, bench = session.config, session.bench
-experiment = cfg.experiments.dual_view
-encoder_weights = session.output_of("mae-face") / "encoder.safetensors"
-labelled = session.prepared("labelled")
-store = read_store(labelled)
+session = start("dual-view", overrides, inputs=[*prepared, "data/runs/mae-face/pretraining/encoder.safetensors"])
+cfg, experiment = session.config, session.config.experiments.dual_view
+encoder = session.run("mae-face", "pretraining/encoder.safetensors")
+labelled, store = session.prepared("labelled"), session.store("labelled")
 split = Split.from_manifest(store.manifest)
 transfer = transfer_set(session.prepared("macro"), split)
 arms = experiment.arms
@@ -75,11 +68,6 @@ if transfer is None and any(arm.transfer for arm in arms):
 if not knows_units(store.manifest["au"]) and any(arm.task == "units" for arm in arms):
     arms = [arm for arm in arms if arm.task != "units"]
     print("Nobody knows the action units of these faces: the arms that detect them are left out, and their claim stays open.")
-compared = experiment.cross_validation.arms
-seen = set(read_store(session.prepared("stills")).split("pretrain").subjects) if compared else set()
-if seen & (split.train | split.test):
-    compared = []
-    print("Pre-training saw people whom cross-validation would test: it is left out.")
 print([arm.name for arm in arms], f"at {experiment.fraction:.0%} of the labels, seeds {cfg.scale.seeds}")
 
 # %% [markdown]
@@ -89,13 +77,7 @@ print([arm.name for arm in arms], f"at {experiment.fraction:.0%} of the labels, 
 # which no real set has, and never from a label.
 
 # %%
-data = with_views(labelled, cfg, arms, bench.folder / "views")
-train = split.rows(store.manifest, "train")
-shown = train[np.linspace(0, len(train) - 1, 8).round().astype(int)]
-rows = {"examined": data.store.images[shown]} | {name: view[shown] for name, view in data.views.items()}
-views = face_rows(rows, caption=f"The examined view and the ipsilateral views of this study ({cfg.view.name} is the default).", alt="Rows of faces and, below, their auxiliary views.")
-save(views, session.figures, "views")
-views
+session.draw("views")
 
 # %% [markdown]
 # ## Fine-tune every arm from the same encoder
@@ -117,54 +99,53 @@ views
 # | `…-units` | another question: which single action units are there? A yes or no each, trained on the same 10 % of the faces; a unit counts as present from a strength of .25 on the stronger side |
 
 # %%
+train = split.rows(store.manifest, "train")
 rows = train[label_subset(store.labels[train], store.subjects[train], experiment.fraction, np.random.default_rng(cfg.data.seed))]
-vault = Vault("dual-view", session.root / "data" / "logs" / "vault.jsonl")
-test = vault.open(split, store.manifest, "arms of the dual-view comparison")
-scored = np.concatenate([split.rows(store.manifest, "val"), test])
-write_covered(labelled, vault.open(split, store.manifest, "the same arms, a part of the face covered"), bench.folder / "covered", cfg.data.seed)
-conditions = [Condition(COVERED, bench.folder / "covered", np.arange(len(test)))]
-shift = read_store(session.prepared("shift")).manifest
+test = session.vault.open(split, store.manifest, "arms of the dual-view comparison")
+covered_rows = session.vault.open(split, store.manifest, "the same arms, a part of the face covered")
+covered = session.make(covering_step(labelled, covered_rows, cfg.data.seed))
+conditions = [Condition(COVERED, covered, np.arange(len(test)))]
+shift = session.store("shift").manifest
 if len(shift):
-    conditions.append(Condition(SHIFTED, session.prepared("shift"), vault.open(split, shift, "the same arms, looks that training never showed")))
+    shifted_rows = session.vault.open(split, shift, "the same arms, looks that training never showed")
+    conditions.append(Condition(SHIFTED, session.prepared("shift"), shifted_rows))
 else:
     print("These faces have no set `shift`: the condition `shifted` is left out, and its claim stays open.")
-chosen = [arm for arm in arms if arm.name in experiment.further_conditions and sees_one_picture(arm, cfg)]
-print({condition.name: len(condition.rows) for condition in conditions}, "faces, for", [arm.name for arm in chosen])
+scored = np.concatenate([split.rows(store.manifest, "val"), test])
+
+
+def data_for(arm):
+    """Everybody learns from the same rows; what is asked beyond the usual pictures depends on the arm."""
+    further = arm.name in experiment.further_conditions and sees_one_picture(arm, cfg)
+    return StillData(labelled, rows, scored, encoder, tuple(conditions) if further else (), transfer, fit=arm.name in experiment.training_people)
+
+
 mapped = next((arm for arm in arms if arm.name == "concat"), arms[0])  # whose maps are shown below
-jobs, kept = [], {}
-for arm in arms:
-    own = cell_jobs(
-        bench, cfg, [arm], experiment.fraction, rows, scored, labelled, encoder_weights, conditions if arm in chosen else (),
-        transfer=transfer, training_people=arm.name in experiment.training_people, keep_weights=arm is mapped,
-    )  # fmt: skip
-    kept[arm.name] = own[0].path.with_suffix(".safetensors")
-    jobs += own
+cells = [StillCell(arm, experiment.fraction, seed, data_for(arm), keep_weights=arm is mapped and seed == cfg.scale.seeds[0]) for arm in arms for seed in cfg.scale.seeds]
+compared = experiment.cross_validation.arms
+seen = set(session.store("stills").split("pretrain").subjects) if compared else set()
+if seen & (split.train | split.test):
+    compared = []
+    print("Pre-training saw people whom cross-validation would test: it is left out.")
 if compared:
     folds = person_folds(store.manifest, seen, experiment.cross_validation.folds, cfg.data.seed)
-    jobs += fold_jobs(bench, cfg, [arm for arm in arms if arm.name in compared], folds, vault, labelled, encoder_weights)
-run_jobs(jobs, "dual-view cells", workers=workers_on(resolve_device(cfg.scale.device), cfg.scale.workers))
-cells, crossed = take_folds(bench.cells())
-fitted = cells["split"] == "train"
-clean = cells["arm"].isin([arm.name for arm in arms]) & ~fitted
-predictions, further = cells[clean], cells[~clean & ~fitted]
-bench.write("predictions.parquet", predictions)
-bench.write("conditions.parquet", further)
-if fitted.any():
-    bench.write("training.parquet", cells[fitted])
+    cells += fold_cells(cfg, [arm for arm in arms if arm.name in compared], folds, session.vault, data_for(mapped))
+made = session.make_all([cell.step(cfg, session.scratch) for cell in cells], "dual-view cells")
+everything = joined([cell.predictions(folder) for cell, folder in zip(cells, made, strict=True)])
+predictions, crossed = everything[everything["fold"] == ""], everything[everything["fold"] != ""]
+session.write("predictions.parquet", predictions)
 if compared:
-    bench.write("folds.parquet", crossed)
-print(f"{len(jobs)} cells, {len(rows)} labels each, {len(test)} test faces of {len(split.test)} people")
+    session.write("folds.parquet", crossed)
+print(f"{len(cells)} cells, {len(rows)} labels each, {len(test)} test faces of {len(split.test)} people")
 
 # %%
 classes = len(store.class_names)
-results = tables.results(predictions, {"stills": classes, "units": 2 * len(experiment.action_units.units)})
-tables.write(results, session.tables, "arms", f"Dual view at {experiment.fraction:.0%} of the labels: mean ± sd over seeds, people unseen in training.")
-tables.readable(results)
+usual = predictions[(predictions["condition"] == "") & (predictions["split"] != "train")]
+results = tables.results(usual, {"stills": classes, "units": 2 * len(experiment.action_units.units)})
+session.table(results, "arms", f"Dual view at {experiment.fraction:.0%} of the labels: mean ± sd over seeds, people unseen in training.")
 
 # %%
-matrix = confusion_matrix(predictions[predictions["split"] == "test"], store.class_names, arm=mapped.name)
-save(matrix, session.figures, "confusion")
-matrix
+session.draw("confusion")
 
 # %% [markdown]
 # ## Does the second view help where faces look otherwise?
@@ -175,14 +156,11 @@ matrix
 # would see what is covered.
 
 # %%
-scores = condition_scores(predictions, further, classes)
-tables.write(scores, session.tables, "conditions", "The same trained arms in each condition: mean ± sd over seeds, people unseen in training; guess: naming every class equally often.")
-tables.readable(scores)
+scores = condition_scores(predictions[predictions["split"] == "test"], classes)
+session.table(scores, "conditions", "The same trained arms in each condition: mean ± sd over seeds, people unseen in training; guess: naming every class equally often.")
 
 # %%
-figure = condition_plot(scores)
-save(figure, session.figures, "conditions")
-figure
+session.draw("conditions")
 
 # %% [markdown]
 # ## Does it hold for everybody?
@@ -194,8 +172,8 @@ figure
 # %%
 if compared:
     gain = fold_gain(crossed, *compared, classes, cfg.scale.statistics.resamples)
-    tables.write(gain, session.tables, "folds", "Cross-validation by subject: gain in macro-F1 of the first arm over the second with its 95 % interval over people.")
-    display(tables.readable(tables.results(crossed, classes)), tables.readable(gain))  # noqa: F821
+    display(tables.readable(tables.results(crossed, classes)))  # noqa: F821
+    display(session.table(gain, "folds", "Cross-validation by subject: gain in macro-F1 of the first arm over the second with its 95 % interval over people."))  # noqa: F821
 else:
     print("This scale has no cross-validation (more: false), or it is left out.")
 
@@ -206,25 +184,21 @@ else:
 # one that was trained above with the first seed, read back from its cell.
 
 # %%
-device = resolve_device(cfg.scale.device)
-model = build_classifier(cfg, mapped, classes, cfg.scale.seeds[0], encoder_weights).to(device).eval()
-load_weights(kept[mapped.name], model)
+network = next(folder for cell, folder in zip(cells, made, strict=True) if cell.keep_weights) / "network.safetensors"
+model = build_classifier(cfg, mapped, classes, cfg.scale.seeds[0], encoder).to(session.device).eval()
+load_weights(network, model)
 val = split.rows(store.manifest, "val")
 shown = val[np.linspace(0, len(val) - 1, 8).round().astype(int)]
-inputs = [to_float(torch.from_numpy(images[shown])).to(device) for images in (data.store.images, data.views[cfg.view.name])]
+pictures = with_view(labelled, view_of(mapped, cfg) if mapped.two_views else None, cfg.data.seed, session.scratch)
+inputs = [to_float(torch.from_numpy(images[shown])).to(session.device) for images in (pictures.store.images, pictures.view)]
 with torch.inference_mode():
     _, maps = model.forward_maps(*inputs)
 side = cfg.scale.image.size // cfg.scale.image.patch
 importance = maps["importance"].float().cpu().numpy().reshape(-1, side, side)
 local = maps["local"].float().mean(1) if maps["local"].ndim == 4 else maps["local"].float()
 share = local[..., local.shape[-1] // 2 :].sum(-1).cpu().numpy().reshape(-1, side, side)
-np.save(bench.out / "maps.npy", np.stack([importance, share]))
-figure = maps_over_faces(
-    data.store.images[shown], {"importance g": importance, "local share of view 2": share}, names=[store.class_names[i] for i in store.labels[shown]], unit="",
-    caption="Importance of each patch (mean 1) and the share of local attention that goes to the ipsilateral view. Validation people, first seed.",
-)  # fmt: skip
-save(figure, session.figures, "importance")
-figure
+session.write("maps.npy", np.stack([importance, share]))
+session.draw("importance")
 
 # %%
 session.finish()

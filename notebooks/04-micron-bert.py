@@ -51,18 +51,16 @@ from loupe.evaluation.explain import (
     training_mean_map,
 )
 from loupe.evaluation.guards import check_pretraining_overlap
+from loupe.evaluation.predictions import Label, joined, labelled
 from loupe.models.baselines.optical_flow import flow, without_affine
-from loupe.reporting import tables
-from loupe.reporting.curves import training_curves
-from loupe.reporting.drawing import save
-from loupe.reporting.faces import maps_over_faces
 from loupe.session import start
-from loupe.training.checkpoint import save_weights
-from loupe.training.micro import patch_maps, pretrain, swap_signal
+from loupe.training.build import build_micron_bert
+from loupe.training.checkpoint import load_weights
+from loupe.training.micro import patch_maps, pretraining_step, swap_signal
 
-session = start("micron-bert", overrides, inputs=["data/prepared/clips", "data/prepared/micro", "data/prepared/micro_calm", "data/prepared/micro_wild"])
-cfg, bench = session.config, session.bench
-clips, micro = read_store(session.prepared("clips")), read_store(session.prepared("micro"))
+sets = ("clips", "micro", "micro_calm", "micro_wild")
+session = start("micron-bert", overrides, inputs=[f"data/prepared/{name}" for name in sets])
+cfg, clips, micro = session.config, session.store("clips"), session.store("micro")
 check_pretraining_overlap(set(clips.subjects), set(micro.subjects), what="Micron-BERT pre-training")
 print(f"{len(clips.images)} unlabelled frames of {len(set(clips.subjects))} people; none of them is among the {len(set(micro.subjects))} people of the micro clips")
 
@@ -71,19 +69,16 @@ print(f"{len(clips.images)} unlabelled frames of {len(set(clips.subjects))} peop
 
 # %%
 seed = cfg.scale.seeds[0]
-model, history = pretrain(cfg, clips, seed, bench.checkpoint("micron"))
-save_weights(bench.out / "micron_bert.safetensors", model)
-log = pd.DataFrame([{"run": "micron-bert", "step": row["step"], "name": name, "value": row[name]} for row in history for name in ("reconstruction", "agreement", "ct_std")])
-bench.write("history.parquet", log)
-curves = training_curves(
-    log, caption="Micron-BERT pre-training. The deviation of the contextual token is the canary: if it falls to 0, all faces get the same token and the agreement is won by collapse."
-)
-save(curves, session.figures, "training-curves")
-curves
+pretraining = session.make(pretraining_step("pretraining", session.prepared("clips"), cfg))
+model = build_micron_bert(cfg, seed)
+load_weights(pretraining / "micron_bert.safetensors", model)
+model.to(session.device).eval()
+session.draw("training-curves")
 
 # %%
-canary = history[-1]["ct_std"]
-print(f"contextual token: standard deviation {canary:.4f} at the end, {history[0]['ct_std']:.4f} at the start")
+log = pd.read_parquet(pretraining / "history.parquet")
+canary = log[log["name"] == "ct_std"]["value"]
+print(f"contextual token: standard deviation {canary.iloc[-1]:.4f} at the end, {canary.iloc[0]:.4f} at the start")
 
 # %% [markdown]
 # Is there anything to learn about *motion* in this task? Swapping changes a patch only by what moved between the two frames. Compare that with the error
@@ -92,8 +87,7 @@ print(f"contextual token: standard deviation {canary:.4f} at the end, {history[0
 # %%
 signal = swap_signal(model, cfg, clips, seed)
 signal = pd.DataFrame([{"mean square of": name, "value": value, "times unchanged": value / signal["unchanged"]} for name, value in signal.items()])
-tables.write(signal, session.tables, "swap-signal", "What swapping changes, what remains if nothing is restored, what remains after the network (256 pairs of unlabelled frames).")
-signal.round(4)
+session.table(signal, "swap-signal", "What swapping changes, what remains if nothing is restored, what remains after the network (256 pairs of unlabelled frames).")
 
 # %% [markdown]
 # ## Look: maps over the true motion
@@ -106,17 +100,8 @@ known = with_true_motion(session.prepared("micro"))  # the generated clips, also
 pairs = onset_and_apex(read_store(known), labelled_only=True)
 motion = np.load(known / "motion.npy")[pairs.clip_index]
 maps = patch_maps(model, pairs.onset, pairs.apex)
-side, patch = model.encoder.grid[0], model.encoder.patch_size
-square = lambda values: values.reshape(-1, side, side)  # noqa: E731
-strongest = np.argsort(-motion.max(axis=(1, 2)), kind="stable")[:6]
-figure = maps_over_faces(
-    pairs.onset[strongest],
-    {"DMA": square(maps["dma"])[strongest], "PoI": square(maps["poi"])[strongest], "DMA × PoI": square(maps["weight"])[strongest]},
-    motion=motion[strongest], names=[pairs.label_names[i] for i in strongest],
-    caption="The six clips with the largest true motion: DMA, PoI and their product over the onset frame. Lines: true motion at least half its peak.",
-)  # fmt: skip
-save(figure, session.figures, "maps")
-figure
+patch = model.encoder.patch_size
+session.draw("maps")
 
 # %% [markdown]
 # ## Measure: do the maps point at the motion?
@@ -136,15 +121,18 @@ def candidates(pairs, maps, motion):
     return {**signed, "mean-map": training_mean_map(motion, pairs.subjects), "difference": frame_difference(pairs.onset, pairs.apex), "flow-stabilised": stabilised}
 
 
-def record(arm: str, scores: dict[str, np.ndarray]) -> pd.DataFrame:
-    return pd.DataFrame({"task": "localisation", "arm": arm, "fraction": 1.0, "seed": seed, "fold": "", "split": "loso", "sample": pairs.samples, "subject": pairs.subjects, "clip": pairs.clips, "label": 0, "pred": 0, **scores})
+ours = [f"{name}{sign}" for name in ("dma", "poi", "weight") for sign in ("", "-inverted")]
 
 
-localisation = pd.concat([record(name, localisation_scores(values, motion, patch)) for name, values in candidates(pairs, maps, motion).items()], ignore_index=True)
+def record(task: str, arm: str, scores: dict[str, np.ndarray]) -> pd.DataFrame:
+    label = Label(task, arm, seed=seed, pretraining="micron-bert" if arm in ours else "none")
+    return labelled(pd.DataFrame({**pairs.rows, **scores}).assign(label=0, pred=0), label)
+
+
+localisation = joined([record("localisation", name, localisation_scores(values, motion, patch)) for name, values in candidates(pairs, maps, motion).items()])
 means = localisation.groupby("arm", sort=False)[["pointing_game", "energy_inside", "rank_correlation"]].mean().reset_index()
 means = means.assign(n_clips=len(pairs.clips), n_subjects=len(set(pairs.subjects)))
-tables.write(means, session.tables, "localisation", f"Maps against the true motion, mean over clips, nuisance dial {cfg.data.nuisance}. One pre-training.")
-means.round(3)
+session.table(means, "localisation", f"Maps against the true motion, mean over clips, nuisance dial {cfg.data.nuisance}. One pre-training.")
 
 # %% [markdown]
 # ## Measure: how much of it do nuisances take away?
@@ -165,7 +153,7 @@ for dial, folder in ((0, calm), (1, known), (2, wild)) if again else ():
         rows.append({"arm": arm, "dial": dial, **scores, "n_clips": len(shown.clips), "n_subjects": len(set(shown.subjects))})
 if rows:
     dials = pd.DataFrame(rows)
-    tables.write(dials, session.tables, "dials", "The same clips at each position of the nuisance dial: maps against the true motion, mean over clips. One pre-training.")
+    session.table(dials, "dials", "The same clips at each position of the nuisance dial: maps against the true motion, mean over clips. One pre-training.")
     display(dials.pivot(index="arm", columns="dial", values=["energy_inside", "rank_correlation"]).loc[dials["arm"].unique()].round(3))  # noqa: F821
 else:
     print("No clips were drawn at other positions of the nuisance dial (scale.faces.dial_clips).")
@@ -189,17 +177,16 @@ faces = {
     "contrast": patch_contrast(pairs.onset, patch),
     "mean-mask": training_mean_map(part_region(parts), pairs.subjects),
 }
-on_parts = pd.concat([record(f"{name}-parts", {"energy_inside": part_energy(values, parts, patch)}) for name, values in faces.items()], ignore_index=True)
-bench.write("localisation.parquet", pd.concat([localisation, on_parts], ignore_index=True))
+on_parts = joined([record("parts", name, {"energy_inside": part_energy(values, parts, patch)}) for name, values in faces.items()])
+session.write("localisation.parquet", joined([localisation, on_parts]))
 shares = on_parts.groupby("arm", sort=False)["energy_inside"].mean()
 found = shares.reset_index().assign(n_clips=len(pairs.clips), n_subjects=len(set(pairs.subjects)))
-tables.write(found, session.tables, "face-parts", f"Share of each map on the true eyes, brows and mouth of the onset frame, mean over clips, nuisance dial {cfg.data.nuisance}. One pre-training.")
-found.round(3)
+session.table(found, "face-parts", f"Share of each map on the true eyes, brows and mouth of the onset frame, mean over clips, nuisance dial {cfg.data.nuisance}. One pre-training.")
 
 # %%
-rival = shares.drop(["poi-parts", "poi-inverted-parts"]).idxmax()
+rival = shares.drop(["poi", "poi-inverted"]).idxmax()
 print(
-    f"Eyes, brows and mouth take {shares['uniform-parts']:.1%} of the picture. PoI puts {shares['poi-parts']:.1%} of its map there, inverted {shares['poi-inverted-parts']:.1%}; "
+    f"Eyes, brows and mouth take {shares['uniform']:.1%} of the picture. PoI puts {shares['poi']:.1%} of its map there, inverted {shares['poi-inverted']:.1%}; "
     f"the best rival, {rival}, {shares[rival]:.1%}. Generated faces, {len(pairs.clips)} clips of {len(set(pairs.subjects))} people."
 )
 

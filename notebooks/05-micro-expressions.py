@@ -33,47 +33,28 @@
 overrides = []
 
 # %%
-import functools
-
-import numpy as np
 import pandas as pd
-import torch
 
-from loupe.data.augment import to_float
 from loupe.data.clips import onset_and_apex
-from loupe.data.store import read_store
-from loupe.evaluation.best_epoch import best_epoch_table
-from loupe.evaluation.guards import Vault
+from loupe.evaluation.predictions import joined
 from loupe.evaluation.protocols import loso_folds
-from loupe.models.baselines.frame_difference import features_frame_difference
-from loupe.models.baselines.lbp_top import features_lbp_top
-from loupe.models.baselines.linear import make_linear_svm, make_majority
-from loupe.models.baselines.optical_flow import features_flow, flow_fields
-from loupe.progress import track
 from loupe.reporting import tables
-from loupe.reporting.confusion import confusion_matrix
-from loupe.reporting.drawing import save
-from loupe.reporting.loso import loso_subjects
 from loupe.reporting.spotting import spotting_scores
 from loupe.session import start
-from loupe.training.build import build_micron_bert
-from loupe.training.checkpoint import load_weights
-from loupe.training.clip_tasks import ClipTask, clip_tasks, head_predictions, loso_table, predicted_on_the_way
-from loupe.training.device import resolve_device
-from loupe.training.flops import forward_flops
-from loupe.training.loso import loso_probabilities
-from loupe.training.micro import onset_apex_features
-from loupe.training.micro_networks import FLOW_SIDE, NetworkClassifier, difference_vit, three_stream
+from loupe.training.classifiers import classifier_step
+from loupe.training.clip_steps import clip_predictions, head_step, lesson_step
+from loupe.training.clip_tasks import clip_tasks
+from loupe.training.features_classical import classical_step
+from loupe.training.features_micron import micron_step
 
-session = start("micro-expressions", overrides, inputs=["data/prepared/clips", "data/prepared/micro", "data/runs/micron-bert/micron_bert.safetensors"])
-cfg, bench = session.config, session.bench
-experiment = cfg.experiments.micro_expressions
-micro = read_store(session.prepared("micro"))
+session = start("micro-expressions", overrides, inputs=["data/prepared/clips", "data/prepared/micro", "data/runs/micron-bert/pretraining/micron_bert.safetensors"])
+cfg, experiment = session.config, session.config.experiments.micro_expressions
+micro, weights = session.store("micro"), session.run("micron-bert", "pretraining/micron_bert.safetensors")
 pairs = onset_and_apex(micro, labelled_only=False)
-folds = loso_folds(pairs.subjects, pretrain=set(read_store(session.prepared("clips")).subjects))
-Vault("micro-expressions", session.root / "data" / "logs" / "vault.jsonl").open(folds[0], micro.manifest, f"leave one subject out, all {len(folds)} folds")
-tasks, moving = clip_tasks(pairs), pairs.expressive  # a micro-expression of no class ("others") is one all the same
-print(f"{moving.sum()} micro-expression clips, {tasks['micro'].chosen.sum()} of them with a class, and {(~moving).sum()} without, {len(folds)} people")
+folds = loso_folds(pairs.subjects, pretrain=set(session.store("clips").subjects))
+session.vault.open_folds(folds, micro.manifest, "leave one subject out")
+tasks, moving = clip_tasks(pairs, folds), pairs.expressive  # a micro-expression of no class ("others") is one all the same
+print(f"{moving.sum()} micro-expression clips, {tasks['micro'].part.sum()} of them with a class, and {(~moving).sum()} without, {len(folds)} people")
 
 # %% [markdown]
 # ## Features
@@ -83,17 +64,13 @@ print(f"{moving.sum()} micro-expression clips, {tasks['micro'].chosen.sum()} of 
 # * **Frame difference + linear SVM** and the **majority** class: the floors.
 
 # %%
-model = build_micron_bert(cfg, seed=0)
-load_weights(session.output_of("micron-bert") / "micron_bert.safetensors", model)
-device = resolve_device(cfg.scale.device)
-model.to(device)
-features = {
-    "micron-bert": onset_apex_features(model, pairs.onset, pairs.apex),
-    "flow-svm": features_flow(pairs.onset, pairs.apex, experiment.flow_grid),
-    "difference-svm": features_frame_difference(pairs.onset, pairs.apex, experiment.flow_grid),
-    "majority": np.zeros((len(pairs.clips), 1)),
-}
-print({name: values.shape[1] for name, values in features.items()}, "features")
+frozen = ("micron-bert", "micron-bert-topk")
+steps = {}
+for method in experiment.methods:
+    topk = {"poi_topk": experiment.poi_topk} if method == "micron-bert-topk" else {}
+    own = micron_step(method, session.prepared("micro"), weights, cfg, **topk) if method in frozen else None
+    steps[method] = own or classical_step(method, session.prepared("micro"), experiment.flow_grid)
+features = {method: session.make(step) / "features.npy" for method, step in steps.items()}
 
 # %% [markdown]
 # Where the scale says `more: true`, four more: **LBP-TOP + linear SVM** on the stored frames of a clip (of generated clips five, onset to offset, interpolated
@@ -101,20 +78,7 @@ print({name: values.shape[1] for name, values in features.items()}, "features")
 # both trained anew in each fold, and **micron-bert-topk**, the same weights, which keeps only the patches of most interest.
 
 # %%
-if "lbp-top" in experiment.methods:
-    frames = micro.manifest.sort_values(["clip", "frame"]).groupby("clip")["sample"].apply(list)
-    features["lbp-top"] = features_lbp_top(np.asarray(micro.images[frames[clip]]) for clip in track(pairs.clips, "LBP-TOP"))
-if "flow-cnn" in experiment.methods:
-    features["flow-cnn"] = flow_fields(pairs.onset, pairs.apex, FLOW_SIDE).transpose(0, 3, 1, 2)[:, None]
-if "difference-vit" in experiment.methods:
-    features["difference-vit"] = np.stack([to_float(torch.from_numpy(shown)).numpy() for shown in (pairs.onset, pairs.apex)], axis=1)
-if "micron-bert-topk" in experiment.methods:
-    few = build_micron_bert(cfg, seed=0, poi_topk=experiment.poi_topk)
-    load_weights(session.output_of("micron-bert") / "micron_bert.safetensors", few)
-    features["micron-bert-topk"] = onset_apex_features(few.to(device), pairs.onset, pairs.apex)
-    pair = [to_float(torch.from_numpy(shown[:1]).to(device)) for shown in (pairs.onset, pairs.apex)]
-    whole, kept = (forward_flops(network.features, *pair) for network in (model, few))
-    print(f"operations for a pair of frames: {whole:,} with all patches, {kept:,} with {experiment.poi_topk:.0%} of them, {1 - kept / whole:.1%} saved")
+print({method: "frozen Micron-BERT, linear head" if method in frozen else "no pre-training" for method in experiment.methods})
 
 # %% [markdown]
 # ## Train and predict, fold by fold
@@ -123,47 +87,25 @@ if "micron-bert-topk" in experiment.methods:
 # has the same small search: four strengths of regularisation (the SVMs' $C$, the weight decay of heads and networks), chosen in each fold on inner validation people.
 
 # %%
-svm_c, decays = sorted(experiment.svm_c), sorted(experiment.weight_decays, reverse=True)  # strongest first: of equals the first is taken
-linear = {method: ([make_linear_svm], svm_c) for method in ("lbp-top", "flow-svm", "difference-svm")} | {"majority": ([make_majority], [1.0])}
+def read(task, method):
+    """Predictions of one method for one task, every clip by the fold that never saw its person."""
+    step = (head_step if method in frozen else classifier_step)(method, task, features[method], cfg)
+    return clip_predictions(session.make(step), task, method, pretraining="micron-bert" if method in frozen else "none")
 
 
-def trained(build, recipe, place="cpu"):
-    """One network a seed, and the weight decays that it chooses from."""
-    return [functools.partial(NetworkClassifier, build, recipe, seed, place) for seed in cfg.scale.seeds], decays
-
-
-vit = functools.partial(difference_vit, size=cfg.scale.difference_vit.encoder, patch=cfg.scale.image.patch)
-# Processes share an NVIDIA GPU; elsewhere the CPU does it, one thread a process.
-makers = linear | {"flow-cnn": trained(three_stream, cfg.scale.flow_cnn), "difference-vit": trained(vit, cfg.scale.difference_vit, device if device.type == "cuda" else "cpu")}
-
-
-def run(task: ClipTask, method: str) -> pd.DataFrame:
-    if method.startswith("micron-bert"):
-        return head_predictions(task, method, features[method], cfg)
-    makes, settings = makers[method]
-    clips = features[method][task.chosen], task.labels, task.subjects, task.classes
-    each = loso_probabilities(makes, *clips, f"{task.name}, {method}", settings, workers=cfg.scale.workers)
-    return loso_table(task, method, [0] if method in linear else cfg.scale.seeds, each)
-
-
-predictions = pd.concat([bench.cell(f"{task.name}-{method}", functools.partial(run, task, method)) for task in tasks.values() for method in experiment.methods], ignore_index=True)
-bench.write("predictions.parquet", predictions)
+predictions = joined([read(task, method) for task in tasks.values() for method in experiment.methods])
+session.write("predictions.parquet", predictions)
 
 # %%
 which = predictions[predictions["task"] == "micro"]
 results = tables.results(which, 3, metrics=("uf1", "uar", "accuracy"))
-tables.write(results, session.tables, "loso", "Leave one subject out, three classes, onset and apex frames; pooled over folds, mean ± sd over head seeds.")
-tables.readable(results)
+session.table(results, "loso", "Leave one subject out, three classes, onset and apex frames; pooled over folds, mean ± sd over head seeds.")
 
 # %%
-matrix = confusion_matrix(which, ["negative", "positive", "surprise"], arm="micron-bert")
-save(matrix, session.figures, "confusion")
-matrix
+session.draw("confusion")
 
 # %%
-people = loso_subjects(which, arms=[method for method in experiment.methods if method != "majority"])
-save(people, session.figures, "people")
-people
+session.draw("people")
 
 # %% [markdown]
 # ## A lesson: keep the best epoch
@@ -175,12 +117,8 @@ people
 # Beside Micron-BERT stands **noise**: as many features, drawn at random, in which there is nothing to learn. Whatever it gains by a rule is luck that the rule collects.
 
 # %%
-generator = np.random.default_rng(cfg.data.seed)
-lesson = {"micron-bert": features["micron-bert"], "noise": generator.standard_normal(features["micron-bert"].shape).astype(np.float32)}
-on_the_way = {arm: predicted_on_the_way(tasks["micro"], values, cfg, every=10) for arm, values in lesson.items()}
-faked = best_epoch_table(tasks["micro"].labels, tasks["micro"].subjects, on_the_way)
-tables.write(faked, session.tables, "best-epoch", "A lesson, not a result: pooled UF1 where the step that counts is chosen on the left-out people, and the points this adds to the last step; mean and sd over head seeds.")
-tables.readable(faked)
+faked = pd.read_parquet(session.make(lesson_step(tasks["micro"], features["micron-bert"], cfg, every=10)) / "table.parquet")
+session.table(faked, "best-epoch", "A lesson, not a result: pooled UF1 where the step that counts is chosen on the left-out people, and the points this adds to the last step; mean and sd over head seeds.")
 
 # %% [markdown]
 # ## Micro-expression or none?
@@ -188,8 +126,7 @@ tables.readable(faked)
 # %%
 if "spotting" in tasks:
     spotting = spotting_scores(predictions[(predictions["task"] == "spotting") & (predictions["arm"] != "majority")])
-    tables.write(spotting, session.tables, "spotting", "Micro-expression or none: area under the ROC curve of the pooled leave-one-subject-out scores (chance .5), and sensitivity at 5 % false alarms (chance .05).")
-    display(spotting.round(3))  # noqa: F821
+    display(session.table(spotting, "spotting", "Micro-expression or none: area under the ROC curve of the pooled leave-one-subject-out scores (chance .5), and sensitivity at 5 % false alarms (chance .05)."))  # noqa: F821
 
 # %%
 session.finish()

@@ -45,51 +45,40 @@ import pandas as pd
 
 from loupe.data.clips import onset_and_apex
 from loupe.data.conditions import SHIFTED
-from loupe.data.skew import people_by_attribute, skewed_arm, skewed_people, upper_half
-from loupe.data.store import read_store
+from loupe.data.skew import people_by_attribute, skewed_people, upper_half
 from loupe.evaluation.claims import Cell, cell_predictions, read_predictions
 from loupe.evaluation.effects import effect_of
-from loupe.evaluation.guards import Vault
+from loupe.evaluation.predictions import joined
 from loupe.evaluation.protocols import Split, label_subset, loso_folds
 from loupe.evaluation.statistics import bootstrap_interval
-from loupe.models.baselines.linear import make_linear_svm
-from loupe.models.baselines.optical_flow import features_flow
 from loupe.reporting import tables
-from loupe.reporting.drawing import save
-from loupe.reporting.effects import ablation_effects
-from loupe.reporting.skew import skew_curve, skew_points
+from loupe.reporting.skew import skew_points
 from loupe.reporting.spotting import spotting_scores
 from loupe.session import start
-from loupe.training.build import build_micron_bert
-from loupe.training.checkpoint import load_weights
-from loupe.training.clip_tasks import clip_tasks, head_predictions, loso_table
-from loupe.training.device import resolve_device, workers_on
-from loupe.training.jobs import Job, run_jobs
-from loupe.training.loso import loso_probabilities
-from loupe.training.micro import onset_apex_features, pretrain_variant
-from loupe.training.skew import pretrain_skewed
-from loupe.training.stills import cell_jobs
+from loupe.training.classifiers import classifier_step
+from loupe.training.clip_steps import clip_predictions, head_step
+from loupe.training.clip_tasks import clip_tasks
+from loupe.training.features_classical import classical_step
+from loupe.training.features_micron import micron_step
+from loupe.training.micro import pretraining_step
+from loupe.training.stills import StillData, cells_of
 
-session = start(
-    "ablations", overrides,
-    inputs=["data/prepared/labelled", "data/prepared/clips", "data/prepared/micro", "data/prepared/micro_shift", "data/runs/mae-face/encoder.safetensors", "data/runs/dual-view/predictions.parquet", "data/runs/micron-bert/micron_bert.safetensors", "data/runs/micro-expressions/predictions.parquet"],
-)  # fmt: skip
-cfg, bench = session.config, session.bench
-experiment = cfg.experiments.ablations
-device = resolve_device(cfg.scale.device)
-vault = Vault("ablations", session.root / "data" / "logs" / "vault.jsonl")
-options = dict(workers=workers_on(device, cfg.scale.workers))
+inputs = [f"data/prepared/{name}" for name in ("labelled", "clips", "micro", "micro_shift")]
+inputs += ["data/runs/mae-face/pretraining/encoder.safetensors", "data/runs/micron-bert/pretraining/micron_bert.safetensors"]
+session = start("ablations", overrides, inputs=[*inputs, *(f"data/runs/{stage}/predictions.parquet" for stage in ("dual-view", "micro-expressions"))])
+cfg, experiment = session.config, session.config.experiments.ablations
 
 # %% [markdown]
 # ## Stills: fusion and pre-training
 
 # %%
-store = read_store(session.prepared("labelled"))
+store = session.store("labelled")
 split = Split.from_manifest(store.manifest)
 train = split.rows(store.manifest, "train")
 rows = train[label_subset(store.labels[train], store.subjects[train], experiment.fraction, np.random.default_rng(cfg.data.seed))]
-scored = np.concatenate([split.rows(store.manifest, "val"), vault.open(split, store.manifest, "ablations of the dual view")])
-still_jobs = cell_jobs(bench, cfg, experiment.arms, experiment.fraction, rows, scored, session.prepared("labelled"), session.output_of("mae-face") / "encoder.safetensors")
+scored = np.concatenate([split.rows(store.manifest, "val"), session.vault.open(split, store.manifest, "ablations of the dual view")])
+data = StillData(session.prepared("labelled"), rows, scored, session.run("mae-face", "pretraining/encoder.safetensors"))
+cells = cells_of(cfg, experiment.arms, experiment.fraction, data)
 
 # %% [markdown]
 # ## Clips: DMA, PoI, pre-training
@@ -97,56 +86,48 @@ still_jobs = cell_jobs(bench, cfg, experiment.arms, experiment.fraction, rows, s
 # Each variant is pre-trained anew with the same seed, data and steps as the whole method; one pre-training a variant, which the claims table prints.
 
 # %%
-clips, micro = session.prepared("clips"), read_store(session.prepared("micro"))
-pairs = onset_and_apex(micro, labelled_only=False)
-folds = loso_folds(pairs.subjects, pretrain=set(read_store(clips).subjects))
-vault.open(folds[0], micro.manifest, f"ablations of Micron-BERT, leave one subject out, all {len(folds)} folds")
-seed = cfg.scale.seeds[0]
-weights = {arm.name: bench.folder / "weights" / f"{arm.name}.safetensors" for arm in experiment.micro if arm.pretrained}
-size = cfg.scale.micron.epochs * len(read_store(clips).manifest) * 3  # pictures that a pre-training sees: two frames and a crop a time
-variants = [Job(weights[arm.name], pretrain_variant, (weights[arm.name], cfg, clips, seed, bench.checkpoint(arm.name), arm), size) for arm in experiment.micro if arm.pretrained]
-run_jobs([*still_jobs, *variants], "ablations", **options)
-stills = bench.cells()
+clips, micro = session.prepared("clips"), session.prepared("micro")
+people = set(session.store("clips").subjects)
+pairs = onset_and_apex(session.store("micro"), labelled_only=False)
+folds = loso_folds(pairs.subjects, pretrain=people)
+session.vault.open_folds(folds, session.store("micro").manifest, "ablations of Micron-BERT, leave one subject out")
+tasks = clip_tasks(pairs, folds)
+variants = [pretraining_step(f"pretraining-{arm.name}", clips, cfg, arm) for arm in experiment.micro if arm.pretrained]
+made = session.make_all([*(cell.step(cfg, session.scratch) for cell in cells), *variants], "ablations")
+stills = joined([cell.predictions(folder) for cell, folder in zip(cells, made, strict=False)])
+pretrained = iter(made[len(cells) :])
+weights = {arm.name: next(pretrained) / "micron_bert.safetensors" for arm in experiment.micro if arm.pretrained}
 
 # %%
-def frozen_features(seen, file=None, **part):
-    """Features of the clips `seen` from the weights in `file`, untrained without one."""
-    model = build_micron_bert(cfg, seed, **part)
-    if file:
-        load_weights(file, model)
-    return onset_apex_features(model.to(device), seen.onset, seen.apex)
-
-
-parts, tasks = [], clip_tasks(pairs)
+parts = []
 for arm in experiment.micro:
-    features = frozen_features(pairs, weights.get(arm.name), dma=arm.dma, poi=arm.poi, corruption=arm.corruption)
+    features = session.make(micron_step(arm.name, micro, weights.get(arm.name), cfg, arm)) / "features.npy"
     asked = [task for task in tasks.values() if task.name == "micro" or not arm.poi]  # of false alarms only PoI is claimed to be the cure
-    parts += [head_predictions(task, arm.name, features, cfg) for task in asked]
-predictions = pd.concat([stills, *parts], ignore_index=True)
+    origin = "micron-bert" if arm.pretrained else "none"
+    parts += [clip_predictions(session.make(head_step(arm.name, task, features, cfg)), task, arm.name, pretraining=origin) for task in asked]
+predictions = joined([stills, *parts])
 
 # %% [markdown]
 # ## What is lost without each part
 
 # %%
 runs = read_predictions(session.root / "data" / "runs") | {"ablations": predictions}
-whole = {"stills": (Cell("dual-view", "concat", experiment.fraction), "macro_f1", len(store.class_names)), "micro": (Cell("micro-expressions", "micron-bert"), "uf1", 3)}
-effects, shown = [], []
+stills_whole, micro_whole = Cell("dual-view", "concat", experiment.fraction), Cell("micro-expressions", "micron-bert")
+whole = {"stills": (stills_whole, "macro_f1", len(store.class_names)), "micro": (micro_whole, "uf1", 3)}
+effects, compared = [], []
 for task, (reference, metric, classes) in whole.items():
     full = cell_predictions(reference, task, runs)
+    compared.append(full)
     for arm in experiment.arms if task == "stills" else experiment.micro:
-        fraction = experiment.fraction if task == "stills" else 1.0
-        without = cell_predictions(Cell("ablations", arm.name, fraction), task, runs)
+        without = cell_predictions(Cell("ablations", arm.name, reference.fraction), task, runs)
         interval = bootstrap_interval(effect_of(without, full, metric, classes), np.random.default_rng(0), resamples=cfg.scale.statistics.resamples)
         effects.append({"task": task, "arm": arm.name, "metric": metric, "effect": interval.value, "low": interval.low, "high": interval.high})
-    shown += [full, *[cell_predictions(Cell("ablations", arm.name, experiment.fraction if task == "stills" else 1.0), task, runs) for arm in (experiment.arms if task == "stills" else experiment.micro)]]
-effects = pd.DataFrame(effects)
-tables.write(effects, session.tables, "effects", "Change of the score when a part is taken out, with 95 % intervals over people (seeds averaged inside).")
-effects.round(3)
+        compared.append(without)
+session.table(pd.DataFrame(effects), "effects", "Change of the score when a part is taken out, with 95 % intervals over people (seeds averaged inside).")
 
 # %%
-results = tables.results(pd.concat(shown, ignore_index=True), {"stills": len(store.class_names), "micro": 3}, metrics=("macro_f1", "accuracy"))
-tables.write(results, session.tables, "arms", "Whole methods and ablations: mean ± sd over seeds. For the micro task macro-F1 is UF1.")
-tables.readable(results)
+results = tables.results(joined(compared), {"stills": len(store.class_names), "micro": 3}, metrics=("macro_f1", "accuracy"))
+session.table(results, "arms", "Whole methods and ablations: mean ± sd over seeds. For the micro task macro-F1 is UF1.")
 
 # %% [markdown]
 # Does PoI cut false alarms? Clips without a micro-expression hold what may set one off: head drift, blinks, twitches, a gaze that moves, flicker, noise. Their
@@ -155,15 +136,12 @@ tables.readable(results)
 # %%
 if "spotting" in tasks:
     arms = [cell_predictions(Cell(*cell), "spotting", runs) for cell in (("micro-expressions", "micron-bert"), ("ablations", "micron-bert-no-poi"))]
-    spotting = spotting_scores(pd.concat(arms, ignore_index=True))
-    tables.write(spotting, session.tables, "spotting", "Micro-expression or none, with and without PoI: AUROC (chance .5) and sensitivity at 5 % false alarms (chance .05), pooled over folds, mean ± sd over head seeds.")
-    display(spotting.round(3))  # noqa: F821
+    spotting = spotting_scores(joined(arms))
+    display(session.table(spotting, "spotting", "Micro-expression or none, with and without PoI: AUROC (chance .5) and sensitivity at 5 % false alarms (chance .05), pooled over folds, mean ± sd over head seeds."))  # noqa: F821
 
 # %%
-for task, (reference, _, _) in whole.items():
-    figure = ablation_effects(effects[effects["task"] == task], reference.arm, xlabel=f"change of {'macro-F1' if task == 'stills' else 'UF1'} when the part is taken out")
-    save(figure, session.figures, f"effects-{task}")
-    display(figure)  # noqa: F821
+session.write("predictions.parquet", predictions)
+display(session.draw("effects-stills"), session.draw("effects-micro"))  # noqa: F821
 
 # %% [markdown]
 # ## Does pre-training still help where looks are new?
@@ -177,20 +155,21 @@ for task, (reference, _, _) in whole.items():
 # nobody pre-trains, stands beside them. Compare within a look: shifted clips are other clips, easier or harder by themselves.
 
 # %%
-shifted, unseen = read_store(session.prepared("micro_shift")), []
+shifted, unseen = session.store("micro_shift"), []
 if len(shifted.manifest):
     looks = onset_and_apex(shifted, labelled_only=True)
-    vault.open(loso_folds(looks.subjects, pretrain=set(read_store(clips).subjects))[0], shifted.manifest, "pre-trained and untrained, looks that pre-training never showed, leave one subject out, all folds")
-    new, svm = clip_tasks(looks)["micro"], cfg.experiments.micro_expressions
-    for name, file in (("micron-bert", session.output_of("micron-bert") / "micron_bert.safetensors"), ("micron-bert-untrained", None)):
-        unseen.append(head_predictions(new, f"{name}-{SHIFTED}", frozen_features(looks, file), cfg))
-    flow = features_flow(looks.onset, looks.apex, svm.flow_grid)
-    each = loso_probabilities([make_linear_svm], flow, new.labels, new.subjects, new.classes, "optical flow, shifted", sorted(svm.svm_c), workers=cfg.scale.workers)
-    unseen.append(loso_table(new, f"flow-svm-{SHIFTED}", [0], each))
+    new_folds = loso_folds(looks.subjects, pretrain=people)
+    session.vault.open_folds(new_folds, shifted.manifest, "pre-trained and untrained, looks that pre-training never showed, leave one subject out")
+    new, settings = clip_tasks(looks, new_folds)["micro"], cfg.experiments.micro_expressions
+    for name, file in (("micron-bert", session.run("micron-bert", "pretraining/micron_bert.safetensors")), ("micron-bert-untrained", None)):
+        features = session.make(micron_step(f"{name}-{SHIFTED}", session.prepared("micro_shift"), file, cfg, labelled_only=True)) / "features.npy"
+        folder = session.make(head_step(f"{name}-{SHIFTED}", new, features, cfg))
+        unseen.append(clip_predictions(folder, new, name, condition=SHIFTED, pretraining="micron-bert" if file else "none"))
+    flow = session.make(classical_step("flow-svm", session.prepared("micro_shift"), settings.flow_grid, labelled_only=True)) / "features.npy"
+    unseen.append(clip_predictions(session.make(classifier_step("flow-svm", new, flow, cfg)), new, "flow-svm", condition=SHIFTED))
     usual = [cell_predictions(Cell(*cell), "micro", runs) for cell in (("micro-expressions", "micron-bert"), ("ablations", "micron-bert-untrained"), ("micro-expressions", "flow-svm"))]
-    scores = tables.results(pd.concat([*usual, *unseen], ignore_index=True), 3, metrics=("uf1", "uar"))
-    tables.write(scores, session.tables, "shift", "Usual and unseen looks, heads trained on clips that look alike: mean ± sd over head seeds, leave one subject out.")
-    display(tables.readable(scores))  # noqa: F821
+    scores = tables.results(joined([*usual, *unseen]), 3, metrics=("uf1", "uar"))
+    display(session.table(scores, "shift", "Usual and unseen looks, heads trained on clips that look alike: mean ± sd over head seeds, leave one subject out."))  # noqa: F821
 else:
     print("The set micro_shift is empty here (scale.faces.shift_clips, or imported micro-expressions): its claim stays open.")
 
@@ -204,28 +183,29 @@ else:
 # arbitrary: this measures uneven data, and nothing about real groups of people. The doses compare with each other and with the untrained copy; `micron-bert` itself saw twice as many people.
 
 # %%
-tone, uneven = people_by_attribute(read_store(clips).manifest), []
+tone, uneven = people_by_attribute(session.store("clips").manifest), []
 if not experiment.skew:
     print("This scale pre-trains on no skewed people (more: false): the claim stays open.")
 elif tone.isna().any():
     print("Nobody knows the skin tone of the people in these unlabelled clips (only generated ones have one): the claim stays open.")
 else:
-    skews = {dose: bench.folder / "weights" / f"{skewed_arm(dose)}.safetensors" for dose in experiment.skew}
-    jobs = [Job(file, pretrain_skewed, (file, cfg, clips, seed, bench.checkpoint(skewed_arm(dose)), dose)) for dose, file in skews.items()]
-    run_jobs(jobs, "pre-training on skewed people", **options)
-    uneven = [head_predictions(tasks["micro"], skewed_arm(dose), frozen_features(pairs, file), cfg) for dose, file in skews.items()]
+    skews = [pretraining_step(f"pretraining-dose-{dose:g}", clips, cfg, dose=dose) for dose in experiment.skew]
+    for dose, folder in zip(experiment.skew, session.make_all(skews, "pre-training on skewed people"), strict=True):
+        name = f"dose-{dose:g}"
+        features = session.make(micron_step(name, micro, folder / "micron_bert.safetensors", cfg)) / "features.npy"
+        said = session.make(head_step(name, tasks["micro"], features, cfg))
+        uneven.append(clip_predictions(said, tasks["micro"], "micron-bert", pretraining="micron-bert", dose=dose))
     untrained = cell_predictions(Cell("ablations", "micron-bert-untrained"), "micro", runs)
-    points = skew_points(pd.concat([*uneven, untrained], ignore_index=True), experiment.skew, 3, cfg.scale.statistics.resamples)
+    points = skew_points(joined([*uneven, untrained]), experiment.skew, 3, cfg.scale.statistics.resamples)
     chosen = {dose: set(skewed_people(tone, dose, cfg.data.seed)) for dose in experiment.skew}
     counts = pd.DataFrame([{"dose": dose, "n_upper": len(people & upper_half(tone)), "n_lower": len(people - upper_half(tone))} for dose, people in chosen.items()])
     seen = points.merge(counts.astype({"n_upper": "Int64", "n_lower": "Int64"}), how="left", on="dose")
-    tables.write(seen, session.tables, "skew", "Pre-training people from the upper and the lower half of the tones, and UF1 with its 95 % interval over people left out; one pre-training a dose.")
-    figure = skew_curve(points)
-    save(figure, session.figures, "skew")
-    display(seen.round(3), figure)  # noqa: F821
+    session.table(seen, "skew", "Pre-training people from the upper and the lower half of the tones, and UF1 with its 95 % interval over people left out; one pre-training a dose.")
+session.write("predictions.parquet", joined([predictions, *unseen, *uneven]))
 
 # %%
-bench.write("predictions.parquet", pd.concat([predictions, *unseen, *uneven], ignore_index=True))
+if uneven:
+    display(seen.round(3), session.draw("skew"))  # noqa: F821
 session.finish()
 
 # %% [markdown]

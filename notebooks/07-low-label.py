@@ -35,74 +35,57 @@
 overrides = []
 
 # %%
-from dataclasses import replace
-from functools import partial
-
 import numpy as np
 import pandas as pd
 
-from loupe.data.store import read_store
-from loupe.evaluation.guards import Vault
 from loupe.evaluation.metrics import macro_f1
+from loupe.evaluation.predictions import Label, joined, labelled
 from loupe.evaluation.protocols import Split, every_kth_frame, label_subset, subject_subset
 from loupe.evaluation.smoothing import smooth_arms
-from loupe.models.baselines.au_oracle import features_au
-from loupe.models.baselines.hog import features_hog
-from loupe.models.baselines.linear import choose_setting, class_probabilities, make_logistic_regression, make_majority
 from loupe.reporting import tables
-from loupe.reporting.curves import low_label_curves, low_label_points
-from loupe.reporting.drawing import save
-from loupe.reporting.timeline import clip_timeline
 from loupe.session import start
-from loupe.training.build import build_encoder
-from loupe.training.checkpoint import load_weights
-from loupe.training.device import resolve_device, workers_on
-from loupe.training.jobs import run_jobs
-from loupe.training.mae_face import pooled_features
-from loupe.training.stills import cell_jobs, prediction_table, view_name
-from loupe.training.video_frames import probe, stored_every, why_not
+from loupe.training.probes import Probe, encoder_step, feature_step
+from loupe.training.stills import StillData, cells_of, view_of
+from loupe.training.video_frames import stored_every, why_not
 
-session = start("low-label", overrides, inputs=["data/prepared/labelled", "data/prepared/macro", "data/runs/mae-face/encoder.safetensors", "data/runs/dual-view/predictions.parquet"])
-cfg, bench = session.config, session.bench
-experiment = cfg.experiments.low_label
-store = read_store(session.prepared("labelled"))
-classes = len(store.class_names)
-split = Split.from_manifest(store.manifest)
+inputs = ["data/prepared/labelled", "data/prepared/macro", "data/runs/mae-face/pretraining/encoder.safetensors", "data/runs/dual-view/predictions.parquet"]
+session = start("low-label", overrides, inputs=inputs)
+cfg, experiment = session.config, session.config.experiments.low_label
+encoder = session.run("mae-face", "pretraining/encoder.safetensors")
+folder, store = session.prepared("labelled"), session.store("labelled")
+classes, split = len(store.class_names), Split.from_manifest(store.manifest)
 train = split.rows(store.manifest, "train")
-test = Vault("low-label", session.root / "data" / "logs" / "vault.jsonl").open(split, store.manifest, "low-label curves")
-scored = np.concatenate([split.rows(store.manifest, "val"), test])
-subsets = {fraction: train[label_subset(store.labels[train], store.subjects[train], fraction, np.random.default_rng(cfg.data.seed))] for fraction in experiment.fractions}
-print({f"{fraction:.0%}": len(rows) for fraction, rows in subsets.items()}, "labels")
-# In a small study several shares are the same few labels: what is trained on them is trained once, for the first of these shares.
-first_with = {fraction: next(other for other, same in subsets.items() if np.array_equal(same, rows)) for fraction, rows in subsets.items()}
+scored = np.concatenate([split.rows(store.manifest, "val"), session.vault.open(split, store.manifest, "low-label curves")])
+
+
+def subset(draw, share):
+    """The training rows that `draw` keeps: a share of the labels, or of the people."""
+    return train[draw(store.labels[train], store.subjects[train], share, np.random.default_rng(cfg.data.seed))]
+
+
+subsets = {share: subset(label_subset, share) for share in experiment.fractions}
+print({f"{share:.0%}": len(rows) for share, rows in subsets.items()}, "labels")
 
 # %% [markdown]
 # ## Networks
 
 # %%
-twin = {"mae": "single", "mae-fusion": "concat"}
-finished = pd.read_parquet(session.output_of("dual-view") / "predictions.parquet")
+twin = {"mae": "single", "mae-fusion": "concat"}  # trained in notebook 03 at its share
 shared = cfg.experiments.dual_view.fraction
-reused = [finished[finished["arm"] == old].assign(arm=new) for new, old in twin.items() if shared in subsets and any(arm.name == new for arm in experiment.arms)]
-jobs = []
-for fraction in dict.fromkeys(first_with.values()):
-    rows, arms = subsets[fraction], [arm for arm in experiment.arms if not (fraction == shared and arm.name in twin)]
-    jobs += cell_jobs(bench, cfg, arms, fraction, rows, scored, session.prepared("labelled"), session.output_of("mae-face") / "encoder.safetensors")
-for share in experiment.people:  # the other regime: all labels of a share of the people; its arms have names of their own, so that no curve mixes the two
-    rows = train[subject_subset(store.labels[train], store.subjects[train], share, np.random.default_rng(cfg.data.seed))]
-    arms = [replace(arm, name=f"{arm.name}-people") for arm in experiment.arms if arm.name in ("scratch", "mae-fusion")]
+cells = []
+for share, rows in subsets.items():
+    arms = [arm for arm in experiment.arms if not (share == shared and arm.name in twin)]
+    cells += cells_of(cfg, arms, share, StillData(folder, rows, scored, encoder))
+for share in experiment.people:  # the other regime: all labels of a share of the people
+    rows = subset(subject_subset, share)
     print(f"{share:.0%} of the people: {len(rows)} labels of {len(set(store.subjects[rows]))} people")
-    jobs += cell_jobs(bench, cfg, arms, share, rows, scored, session.prepared("labelled"), session.output_of("mae-face") / "encoder.safetensors")
-run_jobs(jobs, "low-label cells", workers=workers_on(resolve_device(cfg.scale.device), cfg.scale.workers))
-cells = bench.cells()
-networks = pd.concat([cells[cells["task"] == "stills"], *reused], ignore_index=True)
-again = [
-    part.assign(fraction=fraction)
-    for fraction, first in first_with.items()
-    for arm, part in networks[networks["fraction"] == first].groupby("arm")
-    if fraction != first and not (arm.endswith("-people") or (fraction == shared and arm in twin))
-]
-networks = pd.concat([networks, *again], ignore_index=True)
+    arms = [arm for arm in experiment.arms if arm.name in ("scratch", "mae-fusion")]
+    cells += cells_of(cfg, arms, share, StillData(folder, rows, scored, encoder), regime="people")
+made = session.make_all([cell.step(cfg, session.scratch) for cell in cells], "low-label cells")
+finished = session.predictions("dual-view")
+finished = finished[(finished["condition"] == "") & (finished["split"] != "train")]
+reused = [finished[finished["arm"] == old].assign(arm=new) for new, old in twin.items() if shared in subsets and any(arm.name == new for arm in experiment.arms)]
+networks = joined([*(cell.predictions(said) for cell, said in zip(cells, made, strict=True)), *reused])
 
 # %% [markdown]
 # ## Without a network, and the floor and ceiling
@@ -110,48 +93,31 @@ networks = pd.concat([networks, *again], ignore_index=True)
 # The **AU oracle** gets the true action units: what a perfect reader of the face could make of these labels. The **majority** class is the floor.
 
 # %%
-manifest = store.manifest
-hog = features_hog(np.asarray(store.images))
-
-
-def classical(name: str, features: np.ndarray, fraction: float) -> pd.DataFrame:
-    rows = subsets[fraction]
-    x, y, people = features[rows], store.labels[rows], store.subjects[rows]
-    fewest = np.bincount(y, minlength=classes).min()
-    # With one label a class nothing can be held out to choose on; the middle of the grid then stands in.
-    c = choose_setting(make_logistic_regression, x, y, people, grid=sorted(experiment.hog_c), folds=min(4, fewest)) if fewest > 1 else experiment.hog_c[len(experiment.hog_c) // 2]
-    scores = class_probabilities(make_logistic_regression(c).fit(x, y), features[scored], classes)
-    return prediction_table("stills", name, fraction, 0, manifest.iloc[scored], scores)
-
-
-fitted = {fraction: classical("hog", hog, fraction) for fraction in dict.fromkeys(first_with.values())}
-baselines = [fitted[first].assign(fraction=fraction) for fraction, first in first_with.items()]
 has_units = cfg.data.source == "generated"
-if has_units:
-    units = features_au(list(manifest["au"]))
-    baselines += [classical("au-oracle", units, max(subsets))]
-everything = subsets[max(subsets)]
-floor = class_probabilities(make_majority().fit(hog[everything], store.labels[everything]), hog[scored], classes)
-baselines += [prediction_table("stills", "majority", max(subsets), 0, manifest.iloc[scored], floor)]
-predictions = pd.concat([networks, *baselines], ignore_index=True)
+kinds = ["hog", *(["au-oracle"] if has_units else []), "majority"]
+features = {kind: session.make(feature_step(kind, folder)) / "features.npy" for kind in kinds}
+
+
+def classical(kind, share):
+    """With one label a class nothing can be held out to choose C on; the middle of the grid then stands in."""
+    rows = subsets[share]
+    fewest = int(np.bincount(store.labels[rows], minlength=classes).min())
+    grid = () if kind == "majority" else tuple(experiment.hog_c)
+    probe = Probe(folder, features[kind], rows, scored, grid, folds=min(4, fewest))
+    said = session.make(probe.step(f"{kind}-{share:g}"))
+    return labelled(pd.read_parquet(said / "predictions.parquet"), Label("stills", kind, share))
+
+
+baselines = [classical("hog", share) for share in subsets] + [classical(kind, max(subsets)) for kind in kinds[1:]]
+predictions = joined([networks, *baselines])
 
 # %%
 results = tables.results(predictions, classes)
-tables.write(results, session.tables, "arms", "Few labels: mean ± sd over seeds, people unseen in training.")
-tables.readable(results[results["split"] == "test"])
+session.table(results, "arms", "Few labels: mean ± sd over seeds, people unseen in training.")
 
 # %%
-tested = predictions[predictions["split"] == "test"]
-curve_arms = tested[~tested["arm"].isin(["au-oracle", "majority"]) & ~tested["arm"].str.endswith("-people")]
-points = low_label_points(curve_arms, classes, np.random.default_rng(0), resamples=cfg.scale.statistics.resamples)
-level = {name: macro_f1(part["label"], part["pred"], classes) for name, part in tested.groupby("arm") if name in ("au-oracle", "majority")}
-figure = low_label_curves(
-    points, floor=level["majority"], ceiling=level.get("au-oracle"),
-    caption=f"Macro-F1 on {len(split.test)} unseen people over the share of labels; bands: 95 % over people, seeds averaged inside. "
-    + ("Dotted: AU oracle with all labels (ceiling) and majority class (floor)." if has_units else "Dotted: majority class (floor)."),
-)  # fmt: skip
-save(figure, session.figures, "curves")
-figure
+session.write("predictions.parquet", predictions)
+session.draw("curves")
 
 # %% [markdown]
 # ## Frames of video: another regime
@@ -175,50 +141,43 @@ figure
 # * $\bar p_t$ is `result[order] = total / count[:, None]` (`src/loupe/evaluation/smoothing.py`)
 
 # %%
-video, frames = read_store(session.prepared("macro")), predictions[:0]
-shown, regime, reason = video.manifest, experiment.frames, why_not(video.manifest, store.class_names)
+video, experiment = session.store("macro"), cfg.experiments.low_label.frames
+shown, reason = video.manifest, why_not(video.manifest, store.class_names)
+frames = predictions[:0]
 if reason:
     print(f"Frames of video are left out, and their claims stay open: {reason}.")
 else:
     people = Split.from_manifest(shown)
     train_frames = people.rows(shown, "train")
-    opened = Vault("low-label", session.root / "data" / "logs" / "vault.jsonl").open(people, shown, "every k-th frame of video against all frames, and smoothing over time")
+    opened = session.vault.open(people, shown, "every k-th frame of video against all frames, and smoothing over time")
     asked = np.concatenate([people.rows(shown, "val"), opened])
-    some = train_frames[every_kth_frame(*(shown[column].to_numpy()[train_frames] for column in ("clip", "frame")), regime.every)]
-    budgets, thinned = {1 / regime.every: some, 1.0: train_frames}, stored_every(shown)
-    print(f"{len(some)} of {len(train_frames)} stored training frames; 1 in {thinned} frames of the video is stored, so these are 1 in {thinned * regime.every} of the video's")
-    encoder = build_encoder(cfg)
-    load_weights(session.output_of("mae-face") / "encoder.safetensors", encoder)
-    features = pooled_features(encoder.to(resolve_device(cfg.scale.device)), np.array(video.images))
-    for share, rows in budgets.items():
-        bench.cell(f"probe-frames-{share}-0", partial(probe, "probe-frames", share, features, shown, rows, asked, regime.probe_c, classes))
-    arms = [arm for arm in regime.arms if view_name(arm, cfg) != "camera"]  # no second camera took the clips
-    jobs = []
-    for share, rows in budgets.items():
-        jobs += cell_jobs(bench, cfg, arms, share, rows, asked, session.prepared("macro"), session.output_of("mae-face") / "encoder.safetensors", task="frames")
-    run_jobs(jobs, "cells on frames of video", workers=workers_on(resolve_device(cfg.scale.device), cfg.scale.workers))
-    cells = bench.cells()
-    raw = cells[cells["task"] == "frames"]
-    smooth, windows = smooth_arms(raw, shown.set_index("sample")["frame"], regime.windows, classes)
-    frames = pd.concat([raw, smooth], ignore_index=True)
-bench.write("predictions.parquet", pd.concat([predictions, frames], ignore_index=True))
+    some = train_frames[every_kth_frame(*(shown[column].to_numpy()[train_frames] for column in ("clip", "frame")), experiment.every)]
+    thinned = stored_every(shown)
+    print(f"{len(some)} of {len(train_frames)} stored training frames; 1 in {thinned} frames of the video is stored, so these are 1 in {thinned * experiment.every} of the video's")
+    told, cells = [], []
+    features = session.make(encoder_step(session.prepared("macro"), encoder, cfg)) / "features.npy"
+    for share, rows in {1 / experiment.every: some, 1.0: train_frames}.items():
+        folds = min(4, np.bincount(video.labels[rows]).max(), len(set(video.subjects[rows])))
+        probe = Probe(session.prepared("macro"), features, rows, asked, tuple(experiment.probe_c), int(folds))
+        said = pd.read_parquet(session.make(probe.step(f"probe-{share:g}")) / "predictions.parquet")
+        told.append(labelled(said, Label("frames", "probe", share, regime="frames", pretraining="mae-face")))
+        arms = [arm for arm in experiment.arms if view_of(arm, cfg).name != "camera"]  # no second camera took the clips
+        cells += cells_of(cfg, arms, share, StillData(session.prepared("macro"), rows, asked, encoder), task="frames", regime="frames")
+    made = session.make_all([cell.step(cfg, session.scratch) for cell in cells], "cells on frames of video")
+    raw = joined([*(cell.predictions(said) for cell, said in zip(cells, made, strict=True)), *told])
+    smooth, windows = smooth_arms(raw, shown.set_index("sample")["frame"], experiment.windows, classes)
+    frames = joined([raw, smooth])
+session.write("predictions.parquet", joined([predictions, frames]))
 
 # %%
 if len(frames):
-    scores = tables.results(frames, classes).merge(windows, how="left", on=["arm", "fraction"]).fillna({"window": 1}).astype({"window": int})
-    tables.write(scores, session.tables, "frames", f"Frames of video: mean ± sd over seeds, people unseen in training; labels: share of the stored training frames (1 in {thinned} of the video's); window: stored frames, chosen on the validation people.")
-    display(tables.readable(scores[scores["split"] == "test"]))  # noqa: F821
+    scores = tables.results(frames, classes).merge(windows, how="left", on=["arm", "fraction", "smoothed"]).fillna({"window": 1}).astype({"window": int})
+    caption = f"Frames of video: mean ± sd over seeds, people unseen in training; labels: share of the stored training frames (1 in {thinned} of the video's); window: stored frames, chosen on the validation people."
+    display(session.table(scores, "frames", caption))  # noqa: F821
 
 # %%
 if len(frames):
-    chosen = windows[windows["arm"] == "probe-frames-smoothed"]
-    figure = clip_timeline(
-        frames, shown, store.class_names,
-        caption="A clip of a person unseen in training, the one that shows the most classes: above, the true class and those predicted by the probe, below, the probability of the true class. "
-        + f"Windows that validation people chose, in stored frames: {', '.join(f'{row.window} (trained on {row.fraction:.0%})' for row in chosen.itertuples())}.",
-    )  # fmt: skip
-    save(figure, session.figures, "frames")
-    display(figure)  # noqa: F821
+    display(session.draw("frames"))  # noqa: F821
 
 # %%
 session.finish()

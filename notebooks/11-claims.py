@@ -40,28 +40,20 @@
 overrides = []
 
 # %%
-import functools
 import json
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 
-from loupe.data.conditions import CONDITIONS, SHIFTED
-from loupe.data.skew import skewed_arm
-from loupe.data.store import read_store
-from loupe.evaluation.claims import claims_table, read_claims, read_predictions
-from loupe.evaluation.controls import control_table
-from loupe.reporting import tables
-from loupe.reporting.drawing import save
-from loupe.reporting.effects import effect_plot
+from loupe.evaluation.claims import Cell, cell_predictions, claims_table, read_claims, read_predictions
+from loupe.evaluation.controls import control_step
 from loupe.session import start
 
 stages = ("mae-face", "dual-view", "micron-bert", "micro-expressions", "ablations", "low-label")
 session = start("claims", overrides, inputs=["data/prepared/labelled", *(f"data/runs/{stage}" for stage in stages)])
 cfg = session.config
 book = read_claims(session.root / "conf" / "claims.yaml")
-classes = {"stills": len(read_store(session.prepared("labelled")).class_names), "units": 2 * len(cfg.experiments.dual_view.action_units.units)}
+classes = {"stills": len(session.store("labelled").class_names), "units": 2 * len(cfg.experiments.dual_view.action_units.units)}
 book = replace(book, classes={**book.classes, **classes})
 predictions = read_predictions(session.root / "data" / "runs")
 print(f"{len(book.claims)} claims; predictions of {', '.join(sorted(predictions))}")
@@ -73,18 +65,7 @@ print(f"{len(book.claims)} claims; predictions of {', '.join(sorted(predictions)
 # pre-training run.
 
 # %%
-experiments = cfg.experiments
-pretrainings = {f"{stage}/{arm.name}": int(arm.init == "mae") for stage, arms in (("dual-view", experiments.dual_view.arms), ("ablations", experiments.ablations.arms), ("low-label", experiments.low_label.arms)) for arm in arms}
-pretrainings |= {f"dual-view/{arm.name}-{condition}": int(arm.init == "mae") for arm in experiments.dual_view.arms for condition in CONDITIONS}
-pretrainings |= {f"ablations/{arm.name}": int(arm.pretrained) for arm in experiments.ablations.micro}
-pretrainings |= {f"ablations/{skewed_arm(dose)}": 1 for dose in experiments.ablations.skew}
-pretrainings |= {f"ablations/{arm}-{SHIFTED}": int(arm == "micron-bert") for arm in ("micron-bert", "micron-bert-untrained", "flow-svm")}
-pretrainings |= {f"micro-expressions/{method}": int(method.startswith("micron-bert")) for method in experiments.micro_expressions.methods}
-pretrainings |= {f"low-label/{arm.name}-people": int(arm.init == "mae") for arm in experiments.low_label.arms}
-pretrainings |= {"low-label/hog": 0, "low-label/au-oracle": 0, "low-label/majority": 0}
-pretrainings |= {f"low-label/{arm}": 1 for arm in predictions["low-label"].query("task == 'frames'")["arm"].unique()}
-pretrainings |= {f"micron-bert/{arm}": int(arm.startswith(("dma", "poi", "weight"))) for arm in predictions["micron-bert"]["arm"].unique()}
-claims = claims_table(book, predictions, seed=cfg.data.seed, resamples=cfg.scale.statistics.resamples, pretrainings=pretrainings)
+claims = claims_table(book, predictions, seed=cfg.data.seed, resamples=cfg.scale.statistics.resamples)
 # What is not generated: your folder or an imported set of expressions is what stills are scored on, an imported set of micro-expressions their clips.
 roles = json.loads((session.root / cfg.data.imported).read_text(encoding="utf-8")) if cfg.data.source == "imported" else {}
 own = {"stills"} if cfg.data.source == "folder" or "expression" in roles else set()
@@ -93,26 +74,21 @@ named = f"on {cfg.data.source} data (conf/study.yaml)"
 mine = claims["task"].isin(own)
 claims.loc[mine, "note"] = claims.loc[mine, "note"].str.replace("on generated faces", named, regex=False)
 where = f"{named}: {', '.join(sorted(own))}; all else on generated faces" if own else "on generated faces"
-claims.to_csv(session.reports / "claims.csv", index=False, lineterminator="\n")
+session.write_claims(claims)
 claims["verdict"].value_counts().rename("claims").to_frame()
 
 # %%
 decided = claims[claims["effect"].notna()]
-columns = ["id", "metric", "value_a", "value_b", "guess", "effect", "low", "high", "p_holm", "detectable", "n_subjects", "n_seeds", "n_pretrainings", "verdict"]
-tables.write(decided[columns], session.tables, "decided", f"Claims that this study ran, {where}, {cfg.scale.name} scale.")
-decided[columns].round(3)
+columns = ["id", "metric", "value_a", "value_b", "guess", "effect", "low", "high", "p_holm", "detectable", "n_subjects", "n_seeds", "n_pretrainings", "floor", "verdict"]
+session.table(decided[columns], "decided", f"Claims that this study ran, {where}, {cfg.scale.name} scale.")
 
 # %%
-floor = decided[decided["note"].str.contains("floor")]
+floor = decided[decided["floor"]]
 print(f"{len(floor)} of {len(decided)} comparisons lie on the floor: {', '.join(floor['id']) or 'none'}")
 
 # %%
-for paper, title in (("emotic-mae", "Emotic MAE"), ("micron-bert", "Micron-BERT")):
-    part = decided[decided["paper"] == paper]
-    if len(part):
-        figure = effect_plot(part, name="sentence", caption=f"{title}: effect of each claim with its 95 % interval over people; the tick is the smallest effect of interest. O{where[1:]}.")
-        save(figure, session.figures, f"effects-{paper}")
-        display(figure)  # noqa: F821
+for paper in decided["paper"].unique():
+    display(session.draw(f"effects-{paper}"))  # noqa: F821
 
 # %% [markdown]
 # ## Does the rule itself hold?
@@ -123,29 +99,14 @@ for paper, title in (("emotic-mae", "Emotic MAE"), ("micron-bert", "Micron-BERT"
 # a little, and because a macro average of *random* labels favours whoever names all classes.
 
 # %%
-def arm(stage: str, name: str, task: str) -> pd.DataFrame:
-    table = predictions[stage]
-    return table[(table["arm"] == name) & (table["task"] == task) & table["split"].isin(["test", "loso"])]
-
-
-against = {
-    "stills": ("macro_f1", arm("dual-view", "concat", "stills"), arm("dual-view", "single", "stills")),
-    "micro": ("uf1", arm("micro-expressions", "micron-bert", "micro"), arm("ablations", "micron-bert-untrained", "micro")),
-}
-
-
-def check_rule(task: str) -> pd.DataFrame:
-    metric, a, b = against[task]
-    rng = np.random.default_rng(cfg.data.seed)
-    n, workers = cfg.scale.statistics.controls, cfg.scale.workers
-    table = control_table(a, b, metric, book.classes[task], rng, sesoi=0.05, simulations=n, resamples=400, workers=workers)
-    return table.assign(task=task, n_subjects=a["subject"].nunique())
-
-
-controls = [session.bench.cell(f"controls-{task}", functools.partial(check_rule, task)) for task in against]
-controls = pd.concat(controls, ignore_index=True)
-tables.write(controls, session.tables, "controls", f"How often the rule says supported in studies of known truth, made of stored predictions: {cfg.scale.statistics.controls} studies a control, of seeds as many as can be halved.")
-controls
+concat, single = (cell_predictions(Cell("dual-view", arm, cfg.experiments.dual_view.fraction), "stills", predictions) for arm in ("concat", "single"))
+micron = cell_predictions(Cell("micro-expressions", "micron-bert"), "micro", predictions)
+untrained = cell_predictions(Cell("ablations", "micron-bert-untrained"), "micro", predictions)
+compared = {"stills": ("macro_f1", concat, single), "micro": ("uf1", micron, untrained)}
+steps = {task: control_step(task, *arms, book.classes[task], cfg) for task, arms in compared.items()}
+tables_of = {task: pd.read_parquet(session.make(step) / "table.parquet") for task, step in steps.items()}
+controls = pd.concat([table.assign(task=task, n_subjects=compared[task][1]["subject"].nunique()) for task, table in tables_of.items()], ignore_index=True)
+session.table(controls, "controls", f"How often the rule says supported in studies of known truth, made of stored predictions: {cfg.scale.statistics.controls} studies a control, of seeds as many as can be halved.")
 
 # %% [markdown]
 # ## What was not run

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from loupe.errors import LoupeError
-from loupe.settings import Arm, Config, Experiments, MoreLowLabel
+from loupe.settings import Arm, Config, Experiments, MoreLowLabel, View
 
 __all__ = ["Arm", "Config", "find_root", "load", "study_settings"]
 
@@ -85,7 +85,15 @@ def load(overrides: list[str] | tuple[str, ...] = (), root: Path | None = None) 
     except OmegaConfBaseException as error:
         raise LoupeError(f"The configuration is not valid: {_first_line(error)} Check the override or the file in conf/.") from error
     _check_values(config)
-    return replace(config, experiments=_part_of_the_study(config), overrides=tuple(overrides))
+    return replace(
+        config, experiments=_part_of_the_study(config), views=_views(root) | {config.view.name: config.view}, overrides=tuple(overrides)
+    )
+
+
+def _views(root: Path) -> dict[str, View]:
+    """Every file of conf/view: an arm that names a view has that view's numbers, whichever view is the study's own."""
+    files = sorted((root / "conf" / "view").glob("*.yaml"))
+    return {file.stem: _build(View, yaml.safe_load(file.read_text(encoding="utf-8")), f"view ({file.name})") for file in files}
 
 
 def _part_of_the_study(config: Config) -> Experiments:
@@ -142,7 +150,7 @@ def _build(kind: Any, value: Any, key: str) -> Any:
         if not isinstance(value, dict):
             raise LoupeError(f"conf key {key or 'config'} must be a group of keys, not {value!r}: mend it in conf/ or in the override.")
         hints = typing.get_type_hints(kind)
-        known = {f.name: f for f in dataclasses.fields(kind) if f.name != "overrides"}
+        known = {f.name: f for f in dataclasses.fields(kind) if f.name not in ("views", "overrides")}
         for name in value:
             if name not in known:
                 raise LoupeError(f"Unknown conf key {_join(key, name)}: known keys there are {', '.join(known)}.")

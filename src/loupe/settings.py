@@ -336,4 +336,5 @@ class Config:
     dual_view: DualView
     micron_bert: MicronBertSettings
     experiments: Experiments
+    views: dict[str, View] = field(default_factory=dict)  # all of conf/view by name: an arm's view has its own numbers
     overrides: tuple[str, ...] = field(default=())

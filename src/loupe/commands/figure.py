@@ -15,13 +15,14 @@ def figure(
     style: Path = typer.Option(None, help="A matplotlib style file on top of the study's own."),  # noqa: B008
 ) -> None:
     """Draw one figure again from predictions, in seconds: PNG, SVG and PDF. Nothing is trained."""
-    from loupe.reporting.redraw import FIGURES, redraw
+    from loupe.reporting import figures
+    from loupe.study import Study
 
     root = find_root()
     if name is None:
-        print("\n".join(FIGURES))
+        print("\n".join(figures.names()))
         return
-    for path in redraw(root, name, out or root / "data" / "scratch" / "figures", style):
+    for path in figures.write(Study(root), name, out or root / "data" / "scratch" / "figures", style):
         print(path)
 
 
@@ -30,7 +31,7 @@ def table(
     form: str = typer.Option("csv", "--format", help="csv, latex or markdown."),
 ) -> None:
     """Print one results table as CSV, LaTeX (booktabs) or Markdown."""
-    from loupe.reporting.stored import read_table, table_names
+    from loupe.reporting.tables import read_table, table_names
 
     root = find_root()
     print("\n".join(table_names(root)) if name is None else read_table(root, name, form), end="\n" if name is None else "")

@@ -24,7 +24,3 @@ class Condition:
     name: str  # one of CONDITIONS
     folder: Path
     rows: np.ndarray
-
-    def arm(self, name: str) -> str:
-        """What predictions and claims call the arm `name` under this condition."""
-        return f"{name}-{self.name}"

@@ -9,12 +9,18 @@ import numpy as np
 from loupe.data.face_layout import check_landmarks, part_boxes
 from loupe.data.store import read_store, write_store
 from loupe.data.views import detected_landmarks
+from loupe.steps import Step
 
 GREY = 128
 _PARTS = ("eyes", "mouth")
 
 
-def write_covered(labelled: Path, rows: np.ndarray, folder: Path, seed: int) -> None:
+def covering_step(labelled: Path, rows: np.ndarray, seed: int) -> Step:
+    """`write_covered` as a step that stays on this machine: it takes a second."""
+    return Step("covered", write_covered, {"labelled": labelled, "rows": rows, "seed": seed}, shared=False)
+
+
+def write_covered(folder: Path, labelled: Path, rows: np.ndarray, seed: int) -> None:
     """Write the pictures `rows` of the store `labelled` to the store `folder`, each with one part covered: row i is picture rows[i].
 
     Which part is drawn face by face with `seed`, so that every arm and every seed of a training meets the same pictures. They are covered before

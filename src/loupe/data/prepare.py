@@ -12,6 +12,8 @@ from loupe.data.sources.folder import FolderSource, read_folder
 from loupe.data.store import read_store, write_store
 from loupe.faces.generate import prepare
 from loupe.faces.plan import StudySetPlan
+from loupe.part import part_of
+from loupe.steps import Step
 
 
 def study_plan(config: Config) -> StudySetPlan:
@@ -22,9 +24,22 @@ def study_plan(config: Config) -> StudySetPlan:
     return StudySetPlan(seed=config.data.seed, size=config.scale.image.size, nuisance=config.data.nuisance, **counts)
 
 
-def prepare_study(config: Config, out: Path, scratch: Path, root: Path) -> None:
+def preparing_step(config: Config, root: Path) -> Step:
+    """Drawing or importing all sets as a step, whose folder is `data/prepared`; see `prepare_study`. What it depends on: the plan, the code that draws, and
+    the bytes of one's own faces, or the list of imported sets, which holds their fingerprints."""
+    own = {"folder": config.data.folder and config.data.folder.root, "imported": config.data.imported}.get(config.data.source)
+    arguments = {"config": part_of(config, "data", "scale.image", "scale.faces"), "own": root / own if own else None}
+    places = {"root": root, "workers": max(config.scale.workers, config.scale.threads)}  # each process draws with one thread
+    return Step("prepared", write_prepared, arguments, places)
+
+
+def write_prepared(folder: Path, config: Config, own: Path | None, root: Path, workers: int) -> None:
+    prepare_study(config, folder, root, workers)
+
+
+def prepare_study(config: Config, out: Path, root: Path, workers: int) -> None:
     """Write the sets `stills`, `clips`, `micro`, `macro`, `labelled`, `camera`, `shift`, `micro_shift`, `micro_calm` and `micro_wild` into `out`;
-    people drawn before a kill are taken from `scratch`.
+    people drawn before a kill are taken from `data/scratch`.
 
     `labelled` is the train, val and test part of the generated stills, or the folder that the settings name (relative to `root`). Five sets are empty
     where the scale asks for none, so that a stage can depend on them: `camera`, whose image i shows labelled still i from the side, `shift` (held-out
@@ -33,8 +48,8 @@ def prepare_study(config: Config, out: Path, scratch: Path, root: Path) -> None:
     """
     imported = read_sets(root / config.data.imported) if config.data.source == "imported" else ImportedSets()
     plan = generated_part(study_plan(config), imported)
-    # Each process draws with one thread.
-    prepare(plan, out, scratch, max(config.scale.workers, config.scale.threads), cache_dir=root / "data" / "scratch" / "assets")
+    scratch = root / "data" / "scratch"
+    prepare(plan, out, scratch / "faces", workers, cache_dir=scratch / "assets")
     write_imported(imported, out, config.scale.image.size, config.data.seed)
     if imported.expression:
         return

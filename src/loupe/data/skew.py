@@ -16,11 +16,6 @@ from loupe.errors import LoupeError
 ATTRIBUTE = "tone"
 
 
-def skewed_arm(dose: float) -> str:
-    """What predictions and claims call Micron-BERT pre-trained with `dose`."""
-    return f"micron-bert-skewed-{100 * dose:g}"
-
-
 def people_by_attribute(manifest: pd.DataFrame) -> pd.Series:
     """The attribute of each person, indexed by name; NaN where a set does not say (all imported ones)."""
     return manifest.groupby("subject")[ATTRIBUTE].first()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,20 +25,31 @@ NOT_RUN = "not run at this scale"
 NOTE = "on generated faces"
 SCORED_SPLITS = ("test", "loso")
 OTHER_SPLITS = ("train", "val")  # a claim about fit or about validation people names one of them
-RECORDS = ("predictions.parquet", "conditions.parquet", "training.parquet", "localisation.parquet")
+RECORDS = ("predictions.parquet", "localisation.parquet")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One arm of one stage at one share of the labels. split: one of OTHER_SPLITS; empty, as for almost all: the people on whom arms are scored."""
+    """One arm of one stage at one share of the labels, in one state (`loupe.evaluation.predictions`). split: one of OTHER_SPLITS; empty, as for almost all:
+    the people on whom arms are scored. dose: of an encoder pre-trained on uneven people."""
 
     stage: str
     arm: str
     fraction: float = 1.0
     split: str = ""
+    condition: str = ""
+    regime: str = ""
+    dose: float | None = None
+    smoothed: bool = False
 
     def __str__(self) -> str:
-        return f"{self.stage}/{self.arm}@{self.fraction:g}{f' ({self.split} people)' if self.split else ''}"
+        told = [f"{self.split} people" if self.split else "", self.condition, self.regime and f"share of the {self.regime}"]
+        told += [
+            "" if self.dose is None else f"pre-trained on people of whom {self.dose:.0%} are from one half",
+            "smoothed" if self.smoothed else "",
+        ]
+        state = ", ".join(filter(None, told))
+        return f"{self.stage}/{self.arm}@{self.fraction:g}{f' ({state})' if state else ''}"
 
 
 @dataclass(frozen=True)
@@ -138,9 +149,7 @@ def _claim(entry: Mapping, classes: Mapping[str, int], path: Path) -> Claim:
 
 
 def read_predictions(runs: Path) -> dict[str, pd.DataFrame]:
-    """Records of every finished stage, by stage: `runs/<stage>/predictions.parquet`, the same arms on other pictures of the test people
-    (`conditions.parquet`, under names of their own), on the rows they were trained on (`training.parquet`, split `train`) and, with one score a
-    clip, `localisation.parquet`."""
+    """Records of every finished stage, by stage: `runs/<stage>/predictions.parquet` and, with one score a clip, `localisation.parquet`."""
     stages: dict[str, list[pd.DataFrame]] = {}
     for record in RECORDS:
         for path in sorted(runs.glob(f"*/{record}")):
@@ -149,15 +158,21 @@ def read_predictions(runs: Path) -> dict[str, pd.DataFrame]:
 
 
 def cell_predictions(cell: Cell, task: str, predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame | None:
-    """Rows of a cell, all folds and seeds pooled: the scored ones (test or LOSO) unless it names another split. None where it was not run."""
+    """Rows of a cell, all folds and seeds pooled: the scored ones (test or LOSO) unless it names another split. None where it was not run.
+
+    A cell that names no regime means the usual one of its task: a share of the labels, of video a share of the frames."""
     frame = predictions.get(cell.stage)
     if frame is None:
         return None
     splits = (cell.split,) if cell.split else SCORED_SPLITS
-    rows = frame[
+    chosen = (
         (frame["task"] == task) & (frame["arm"] == cell.arm) & np.isclose(frame["fraction"], cell.fraction) & frame["split"].isin(splits)
-    ]
-    return None if rows.empty else rows
+    )
+    for name in ("condition", "smoothed"):
+        chosen &= frame[name] == getattr(cell, name)
+    chosen &= frame["dose"].isna() if cell.dose is None else np.isclose(frame["dose"], cell.dose)
+    chosen &= frame["regime"] == (cell.regime or ("frames" if task == "frames" else "labels"))
+    return frame[chosen] if chosen.any() else None
 
 
 def decide(
@@ -167,13 +182,11 @@ def decide(
     rng: np.random.Generator,
     *,
     resamples: int = RESAMPLES,
-    pretrainings: Mapping[str, int] | None = None,
     answers: int | None = None,
 ) -> dict:
     """One claim against the record, as if it were the only one tested (`p_holm` = p); `claims_table` adjusts within a paper.
 
     answers: see ClaimBook; None: all classes.
-    pretrainings: number of separately pre-trained encoders behind an arm, by "stage/arm"; 0 for an arm without pre-training.
     """
     row = _blank(claim)
     frames = [cell_predictions(cell, claim.task, predictions) for cell in ((claim.a, *claim.b) if claim.a else ())]
@@ -203,7 +216,7 @@ def decide(
         "n_seeds": max(seeds),
         "n_seeds_a": seeds[0],
         "n_seeds_b": seeds[1],
-        "n_pretrainings": _pretrainings((claim.a, rival_cell), pretrainings or {}),
+        "n_pretrainings": pretrainings_behind(frames[0], rival_frame),
         "detectable": detectable_effect(interval.error),
         "verdict": verdict_of(claim, interval.value, interval.low, interval.high, p),
         "cells": f"{claim.a} - {rival_cell}" if len(claim.b) == 1 else f"{claim.a} - {rival_cell} (best of {len(claim.b)})",
@@ -245,17 +258,15 @@ def _blank(claim: Claim) -> dict:
         "metric": claim.metric,
     }
     note = NOTE if claim.rule == "better" else f"{NOTE}; not worse: held against a loss of {claim.sesoi:g}"
-    marks = {"detectable": np.nan, "sesoi": claim.bound, "verdict": NOT_RUN, "note": note, "cells": claim.cells}
+    marks = {"detectable": np.nan, "sesoi": claim.bound, "verdict": NOT_RUN, "floor": False, "note": note, "cells": claim.cells}
     licensed = {"paper_number": claim.paper_number, "licensed": "not run", "scales": " ".join(claim.scales)}
     return facts | numbers | {"interval": "", "p": np.nan, "p_holm": np.nan} | counts | marks | licensed
 
 
-def _pretrainings(cells: Sequence[Cell], counts: Mapping[str, int]) -> int | None:
-    """Fewest encoders behind an arm that has any: the weakest link of a comparison. 0 where neither arm is pre-trained, NA where unsaid."""
-    known = [counts.get(f"{cell.stage}/{cell.arm}") for cell in cells]
-    if any(count is None for count in known):
-        return pd.NA
-    return min((count for count in known if count), default=0)
+def pretrainings_behind(*arms: pd.DataFrame) -> int:
+    """Fewest separately pre-trained encoders behind an arm that has any: the weakest link of a comparison. 0 where no arm is pre-trained."""
+    counts = [len(arm.loc[arm["pretraining"] != "none", ["pretraining", "dose"]].drop_duplicates()) for arm in arms]
+    return min((count for count in counts if count), default=0)
 
 
 def claims_table(
@@ -264,7 +275,6 @@ def claims_table(
     *,
     seed: int = 0,
     resamples: int = RESAMPLES,
-    pretrainings: Mapping[str, int] | None = None,
 ) -> pd.DataFrame:
     """Every claim of the book, one row, in its order; Holm's family is the claims of one paper that were run.
 
@@ -278,9 +288,7 @@ def claims_table(
     for claim in book.claims:
         rng = np.random.default_rng([seed, zlib.crc32(claim.id.encode())])
         classes = book.classes.get(claim.task, 0)
-        rows.append(
-            decide(claim, predictions, classes, rng, resamples=resamples, pretrainings=pretrainings, answers=book.answers.get(claim.task))
-        )
+        rows.append(decide(claim, predictions, classes, rng, resamples=resamples, answers=book.answers.get(claim.task)))
     table = pd.DataFrame(rows)
     for _, family in table[table["p"].notna()].groupby("paper"):
         table.loc[family.index, "p_holm"] = holm(family["p"])
@@ -289,8 +297,9 @@ def claims_table(
         table.loc[index, "verdict"] = verdict_of(claim, row["effect"], row["low"], row["high"], row["p_holm"])
         if max(row["value_a"], row["value_b"]) < row["guess"] + claim.sesoi:
             # Two arms that have learnt next to nothing differ by next to nothing: a small interval around 0 then speaks of the floor, not of the methods.
-            table.loc[index, ["verdict", "note"]] = (
+            table.loc[index, ["verdict", "floor", "note"]] = (
                 "inconclusive",
+                True,
                 f"{row['note']}; both arms within {claim.sesoi:g} of guessing ({row['guess']:.3f}), a floor that decides nothing",
             )
     counts = [column for column in table.columns if column.startswith("n_")]

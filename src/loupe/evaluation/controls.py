@@ -10,15 +10,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
+from loupe.config import Config
 from loupe.errors import LoupeError
 from loupe.evaluation.effects import ArmArrays, CountsEffect, Effect, arms_of, effect_between, effect_of
 from loupe.evaluation.metrics import CONFUSION_METRICS, grouped_confusion
 from loupe.evaluation.statistics import bootstrap_interval, detectable_effect, permutation_p, verdict
+from loupe.steps import Step
 
 Study = Callable[[np.random.Generator], Effect]  # makes a study of known truth
 AT_MOST, AT_LEAST = 0.05, 0.95  # share of "supported" where no difference exists, and where a gain is true
@@ -171,6 +174,27 @@ def control_table(
             found = {"supported": rule, "limit": limit, "holds": holds, "without_margin": bare, "studies": len(studies)}
             table.append({"control": name, "truth": truth} | found)
     return pd.DataFrame(table)
+
+
+def control_step(task: str, metric: str, a: pd.DataFrame, b: pd.DataFrame, classes: int, config: Config) -> Step:
+    """`control_table` of two arms of `task` as a step: `table.parquet`, with as many studies as the scale says."""
+    arguments = {
+        "metric": metric,
+        "a": a,
+        "b": b,
+        "classes": classes,
+        "seed": config.data.seed,
+        "simulations": config.scale.statistics.controls,
+    }
+    return Step(f"controls-{task}", write_controls, arguments, {"workers": config.scale.workers})
+
+
+def write_controls(
+    folder: Path, metric: str, a: pd.DataFrame, b: pd.DataFrame, classes: int, seed: int, simulations: int, workers: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    table = control_table(a, b, metric, classes, rng, sesoi=0.05, simulations=simulations, resamples=400, workers=workers)
+    table.to_parquet(folder / "table.parquet", index=False)
 
 
 def _check_metric(metric: str) -> None:

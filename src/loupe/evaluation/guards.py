@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,6 +52,11 @@ class Vault:
         with self.log.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
         return rows
+
+    def open_folds(self, folds: Sequence[Split], manifest: pd.DataFrame, reason: str) -> None:
+        """Write down each of `folds`, in which every person is once the test."""
+        for number, fold in enumerate(folds, start=1):
+            self.open(fold, manifest, f"{reason}, fold {number} of {len(folds)}")
 
     def openings(self) -> pd.DataFrame:
         """All openings so far, oldest first, one a row."""

@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from loupe.errors import LoupeError
 from loupe.evaluation.metrics import macro_f1
 
-SMOOTHED = "-smoothed"  # of an arm's name
 _RUN = ["task", "arm", "fraction", "seed", "fold"]
 
 
@@ -54,7 +53,7 @@ def smoothed(probabilities: ArrayLike, clips: ArrayLike, times: ArrayLike, windo
 
 
 def smooth_predictions(predictions: pd.DataFrame, times: pd.Series, window: int) -> pd.DataFrame:
-    """Predictions in the study's schema, every run (task, arm, fraction, seed, fold) smoothed for itself; arms are called `<arm>-smoothed`.
+    """Predictions in the study's schema, every run (task, arm, fraction, seed, fold) smoothed for itself; column `smoothed` says so.
 
     times: when each sample was taken (its frame number), indexed by sample.
     """
@@ -62,7 +61,7 @@ def smooth_predictions(predictions: pd.DataFrame, times: pd.Series, window: int)
     keys = predictions.groupby([*_RUN, "clip"], sort=False).ngroup().astype(str).where(predictions["clip"] != "", "")
     values = smoothed(predictions[columns], keys, times.loc[predictions["sample"]], window)
     changed = {column: values[:, place].astype(np.float32) for place, column in enumerate(columns)}
-    return predictions.assign(arm=predictions["arm"] + SMOOTHED, pred=values.argmax(1), **changed)
+    return predictions.assign(smoothed=True, pred=values.argmax(1), **changed)
 
 
 def window_scores(validation: pd.DataFrame, times: pd.Series, windows: Sequence[int], classes: int) -> dict[int, float]:
@@ -85,10 +84,10 @@ def choose_window(validation: pd.DataFrame, times: pd.Series, windows: Sequence[
 
 
 def smooth_arms(predictions: pd.DataFrame, times: pd.Series, windows: Sequence[int], classes: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """All arms smoothed, each at each share of the labels by the window chosen on its validation rows, and the choices: arm, fraction, window."""
+    """All arms smoothed, each at each share of the labels by the window chosen on its validation rows, and the choices: arm, fraction, smoothed (true), window."""
     parts, choices = [], []
     for (arm, fraction), part in predictions.groupby(["arm", "fraction"], sort=True):
         window = choose_window(part[part["split"] == "val"], times, windows, classes)
         parts.append(smooth_predictions(part, times, window))
-        choices.append({"arm": arm + SMOOTHED, "fraction": fraction, "window": window})
+        choices.append({"arm": arm, "fraction": fraction, "smoothed": True, "window": window})
     return pd.concat(parts, ignore_index=True), pd.DataFrame(choices)

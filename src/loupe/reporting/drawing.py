@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -52,6 +54,17 @@ def blank(width: float, height: float, fixed_aspect: bool = False) -> Figure:
         figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0.02, hspace=0.02)
     FigureCanvasAgg(figure)
     return figure
+
+
+def named_rows(figure: Figure, names: Sequence[str], xlabel: str) -> Axes:
+    """Axes whose height has a row for each name, the first on top."""
+    axis = figure.subplots()
+    axis.set_yticks(range(len(names)), names)
+    axis.tick_params(axis="y", length=0)
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    axis.grid(visible=False, axis="y")
+    axis.set_xlabel(xlabel)
+    return axis
 
 
 @styled

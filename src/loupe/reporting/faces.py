@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 
 from loupe.errors import LoupeError
 from loupe.reporting.drawing import IMAGE_FORMATS, Drawing, blank
 from loupe.reporting.style import PAGE, styled
 
 _GREY = 128  # what stands where a patch is hidden
-_LABEL = 0.95  # inches left of the rows, for their names
+_LABEL, _BAR = 0.95, 0.55  # inches: left of the rows for their names, right of them for colour bars
 
 
 def hide_patches(images: np.ndarray, masks: np.ndarray, patch: int) -> np.ndarray:
@@ -36,51 +38,38 @@ def hide_patches(images: np.ndarray, masks: np.ndarray, patch: int) -> np.ndarra
     return np.where(pixels[..., None], np.uint8(_GREY), images)
 
 
-@styled
-def reconstruction_strip(
-    original: np.ndarray, masked: np.ndarray, reconstruction: np.ndarray, caption: str = "", names: Sequence[str] = ()
-) -> Drawing:
+def reconstruction_strip(original: np.ndarray, masked: np.ndarray, reconstruction: np.ndarray, caption: str) -> Drawing:
     """Rows original, masked and reconstruction; a column for each face. All three: uint8 (K, H, W, 3)."""
+    rows = {"original": original, "masked": masked, "reconstruction": reconstruction}
+    _same_shape(**rows)
     hidden = float((masked != original).any(-1).mean())
-    _same_shape(original=original, masked=masked, reconstruction=reconstruction)
-    drawing = face_rows({"original": original, "masked": masked, "reconstruction": reconstruction}, names=names)
     error = float(np.sqrt(np.mean((reconstruction.astype(np.float64) - original) ** 2)))
-    caption = (
-        caption or f"Faces of people never seen in training: as they are, with hidden patches grey, and rebuilt ({len(original)} faces)."
-    )
     alt = (
         f"{len(original)} faces in three rows: original, masked (about {hidden:.0%} of the pixels grey) and reconstruction "
         f"(root mean square error {error:.0f} of 255)."
     )
-    return Drawing(drawing.figure, caption, alt, IMAGE_FORMATS)
+    return face_rows(rows, caption=caption, alt=alt)
 
 
 @styled
-def face_rows(rows: Mapping[str, np.ndarray], names: Sequence[str] = (), caption: str = "", alt: str = "") -> Drawing:
+def face_rows(rows: Mapping[str, np.ndarray], names: Sequence[str] = (), *, caption: str, alt: str) -> Drawing:
     """Named rows of faces under each other, each uint8 (K, H, W, 3); `names` title the columns."""
     _same_shape(**rows)
     count, height, width = next(iter(rows.values())).shape[:3]
-    cell = (PAGE - _LABEL) / max(count, 4)
-    figure = blank(_LABEL + cell * count, cell * height / width * len(rows) + 0.1 + 0.2 * bool(names), fixed_aspect=True)
-    axes = figure.subplots(len(rows), count, squeeze=False, gridspec_kw={"wspace": 0.03, "hspace": 0.03})
-    for line, (label, images) in zip(axes, rows.items(), strict=True):
+    figure, axes = _grid(list(rows), count, height / width, names)
+    for line, images in zip(axes, rows.values(), strict=True):
         for axis, image in zip(line, images, strict=True):
             axis.imshow(image)
-            _bare(axis)
-        _row_name(line[0], label)
-    for axis, name in zip(axes[0], names, strict=False):
-        axis.set_title(name, fontweight="normal", fontsize=8, loc="center")
-    listed = ", ".join(rows)
-    return Drawing(figure, caption or f"Rows: {listed}.", alt or f"{count} faces in {len(rows)} rows: {listed}.", IMAGE_FORMATS)
+    return Drawing(figure, caption, alt, IMAGE_FORMATS)
 
 
 @styled
 def maps_over_faces(
     faces: np.ndarray,
     maps: Mapping[str, np.ndarray],
+    caption: str,
     motion: np.ndarray | None = None,
     names: Sequence[str] = (),
-    caption: str = "",
     unit: str = "1 = uniform",
 ) -> Drawing:
     """Importance, DMA or PoI maps over faces, with the true motion in the last row and its outline drawn into every map.
@@ -101,35 +90,25 @@ def maps_over_faces(
             raise LoupeError(f"Map {label!r} has shape {layer.shape}, but one map for each of {count} faces is needed: (K, h, w).")
         if not np.isfinite(layer).all():
             raise LoupeError(f"Map {label!r} holds values that are not finite: look at the model that made it.")
-    cell = (PAGE - _LABEL - 0.55) / max(count, 4)
-    figure = blank(_LABEL + 0.55 + cell * count, cell * height / width * (1 + len(layers)) + 0.15 + 0.2 * bool(names), fixed_aspect=True)
-    axes = figure.subplots(1 + len(layers), count, squeeze=False, gridspec_kw={"wspace": 0.03, "hspace": 0.03})
+    labels = [f"{label}\n({unit})" if unit else label for label in maps] + list(layers)[len(maps) :]
+    figure, axes = _grid(["face", *labels], count, height / width, names, beside=_BAR)
     for axis, face in zip(axes[0], faces, strict=True):
         axis.imshow(face)
-        _bare(axis)
-    _row_name(axes[0][0], "face")
-    grey = faces.mean(-1)
-    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-    for line, (label, layer) in zip(axes[1:], layers.items(), strict=True):
+    for line, layer in zip(axes[1:], layers.values(), strict=True):
         low, high = float(layer.min()), float(layer.max())
         high = high if high > low else low + 1
-        for index, axis in enumerate(line):
-            axis.imshow(grey[index], cmap="gray", vmin=0, vmax=255)
-            share = np.clip((layer[index] - low) / (high - low), 0, 1)
-            axis.imshow(layer[index], cmap="inferno", vmin=low, vmax=high, alpha=0.1 + 0.75 * share, extent=extent)
-            if motion is not None and layer is not motion and motion[index].max() > 0:
-                axis.contour(motion[index], levels=[motion[index].max() / 2], colors="#56e0ff", linewidths=0.9)
-            _bare(axis)
+        for axis, face, values in zip(line, faces, layer, strict=True):
+            axis.imshow(face.mean(-1), cmap="gray", vmin=0, vmax=255)
+            seen = 0.1 + 0.75 * np.clip((values - low) / (high - low), 0, 1)
+            extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+            axis.imshow(values, cmap="inferno", vmin=low, vmax=high, alpha=seen, extent=extent)
+        if motion is not None and layer is not motion:
+            _outline(line, motion)
         scale = ScalarMappable(Normalize(low, high), cmap="inferno")  # a colour bar of its own: that of a see-through image is striped
         bar = figure.colorbar(scale, ax=list(line), fraction=0.025, pad=0.01, aspect=12)
         bar.ax.tick_params(labelsize=8, length=2)
         bar.ax.locator_params(nbins=3)
         bar.outline.set_linewidth(0.5)
-        _row_name(line[0], label if layer is motion else f"{label}\n({unit})" if unit else label)
-    for axis, name in zip(axes[0], names, strict=False):
-        axis.set_title(name, fontweight="normal", fontsize=8, loc="center")
-    said = "; the line marks where the true motion is at least half of its peak" if motion is not None else ""
-    caption = caption or f"{', '.join(maps)} over {count} faces{said}."
     alt = f"{count} faces; under each, as colour over the grey face: {', '.join(layers)}."
     if motion is not None:
         alt += " " + " ".join(f"{label}: mean {_overlap(layer, motion)}." for label, layer in maps.items())
@@ -137,7 +116,7 @@ def maps_over_faces(
 
 
 @styled
-def contact_sheet(images: np.ndarray, columns: int, names: Sequence[str] = (), row_names: Sequence[str] = (), caption: str = "") -> Drawing:
+def contact_sheet(images: np.ndarray, columns: int, caption: str, names: Sequence[str] = (), row_names: Sequence[str] = ()) -> Drawing:
     """Many faces in a grid, row by row. `images`: uint8 (N, H, W, 3); `names` title the columns, `row_names` the rows.
 
     Raises LoupeError where there is no image or `columns` is below one.
@@ -164,9 +143,7 @@ def contact_sheet(images: np.ndarray, columns: int, names: Sequence[str] = (), r
     if row_names:
         axis.set_yticks([row * (height + gap) + height / 2 for row in range(len(row_names))], row_names)
         axis.tick_params(axis="y", length=0, pad=2)
-    return Drawing(
-        figure, caption or f"{count} faces.", f"{count} faces in {rows} rows and {columns} columns. {caption}".strip(), IMAGE_FORMATS
-    )
+    return Drawing(figure, caption, f"{count} faces in {rows} rows and {columns} columns. {caption}", IMAGE_FORMATS)
 
 
 def _overlap(layer: np.ndarray, motion: np.ndarray) -> str:
@@ -181,16 +158,32 @@ def _overlap(layer: np.ndarray, motion: np.ndarray) -> str:
     return f"{pixels[inside].mean():.2f} where the face moves most, {pixels[~inside].mean():.2f} elsewhere"
 
 
-def _bare(axis) -> None:
+def _outline(line: Sequence[Axes], motion: np.ndarray) -> None:
+    for axis, moved in zip(line, motion, strict=True):
+        if moved.max() > 0:
+            axis.contour(moved, levels=[moved.max() / 2], colors="#56e0ff", linewidths=0.9)
+
+
+def _grid(rows: Sequence[str], count: int, aspect: float, names: Sequence[str], beside: float = 0.0) -> tuple[Figure, np.ndarray]:
+    """Axes for `count` pictures in each of the named rows; `names` title the columns, `beside` leaves room for colour bars, inches."""
+    cell = (PAGE - _LABEL - beside) / max(count, 4)
+    height = cell * aspect * len(rows) + (0.15 if beside else 0.1) + 0.2 * bool(names)
+    figure = blank(_LABEL + beside + cell * count, height, fixed_aspect=True)
+    axes = figure.subplots(len(rows), count, squeeze=False, gridspec_kw={"wspace": 0.03, "hspace": 0.03})
+    for axis in axes.flat:
+        _bare(axis)
+    for axis, label in zip(axes[:, 0], rows, strict=True):
+        axis.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8, labelpad=4)
+    for axis, name in zip(axes[0], names, strict=False):
+        axis.set_title(name, fontweight="normal", fontsize=8, loc="center")
+    return figure, axes
+
+
+def _bare(axis: Axes) -> None:
     axis.set_xticks([])
     axis.set_yticks([])
     axis.grid(False)
-    for spine in axis.spines.values():
-        spine.set_visible(False)
-
-
-def _row_name(axis, label: str) -> None:
-    axis.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8, labelpad=4)
+    axis.spines[:].set_visible(False)
 
 
 def _same_shape(**stacks: np.ndarray) -> None:

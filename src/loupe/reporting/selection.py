@@ -8,6 +8,22 @@ import pandas as pd
 
 from loupe.errors import LoupeError
 
+# The state of a run, beside its task, arm, share and seed, and the values that go without saying (an empty cell does, too).
+# `dose` is a number, of pre-training on uneven people.
+STATE = {"condition": ("",), "regime": ("labels", "frames"), "smoothed": (False,), "dose": ()}
+
+
+def unusual(table: pd.DataFrame) -> list[str]:
+    """The state columns in which some row says what does not go without saying."""
+    return [column for column, usual in STATE.items() if column in table and not (table[column].isna() | table[column].isin(usual)).all()]
+
+
+def usual(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows in the state that goes without saying: pictures as they are, shares of labels, nothing smoothed, the study's own pre-training."""
+    for column in unusual(table):
+        table = table[table[column].isna() | table[column].isin(STATE[column])]
+    return table
+
 
 def require(table: pd.DataFrame, columns: Sequence[str], name: str) -> None:
     """Raise LoupeError where `table` is empty or lacks one of `columns`; `name` says in the message what the table is."""
@@ -18,15 +34,15 @@ def require(table: pd.DataFrame, columns: Sequence[str], name: str) -> None:
         raise LoupeError(f"The {name} hold no rows: run the stage that writes them, or loosen the selection.")
 
 
-def one_task(predictions: pd.DataFrame) -> None:
-    """Raise LoupeError where rows of several tasks or splits stand in one table: their scores must not be pooled."""
-    for column in ("task", "split"):
+def one_state(predictions: pd.DataFrame) -> None:
+    """Raise LoupeError where rows of several tasks, splits or states stand in one table: their scores must not be pooled."""
+    for column in ("task", "split", *STATE):
         if column in predictions and predictions[column].nunique() > 1:
-            found = ", ".join(sorted(predictions[column].unique()))
+            found = ", ".join(map(repr, sorted(predictions[column].dropna().unique())))
             raise LoupeError(f"The predictions mix several values of {column!r} ({found}): select one before scoring.")
 
 
-def one_arm(predictions: pd.DataFrame, arm: str | None, fraction: float | None) -> pd.DataFrame:
+def one_arm(predictions: pd.DataFrame, arm: str | None, fraction: float | None = None) -> pd.DataFrame:
     """The rows of one arm at one share of labels.
 
     Raises LoupeError where the choice is left open and there are several, or where nothing is left.
@@ -39,5 +55,5 @@ def one_arm(predictions: pd.DataFrame, arm: str | None, fraction: float | None) 
         elif column in predictions and predictions[column].nunique() > 1:
             found = ", ".join(map(str, sorted(predictions[column].unique())))
             raise LoupeError(f"The predictions hold several values of {column!r} ({found}): name the one to show.")
-    one_task(predictions)
+    one_state(predictions)
     return predictions

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from matplotlib import style
+from matplotlib import rc_params_from_file, rcParams, style
+
+from loupe.errors import LoupeError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -16,8 +19,7 @@ R = TypeVar("R")
 STYLE_FILE = Path(__file__).with_name("loupe.mplstyle")
 LAYERS: list[str] = ["default", str(STYLE_FILE)]  # later ones win; `loupe figure --style` adds the author's own
 
-COLUMN = 3.35  # inches: one column of a two-column paper (85 mm)
-PAGE = 6.85  # inches: both columns (174 mm)
+PAGE = 6.85  # inches: both columns of a two-column paper (174 mm)
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart with every common colour blindness.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
@@ -59,13 +61,8 @@ ARMS: dict[str, ArmStyle] = {
     "concat-transfer": ArmStyle("dual view after labelled clips", ORANGE, "P", "--"),
     "single-units": ArmStyle("single view, action units", SKY, "v", "-."),
     "concat-units": ArmStyle("dual view, action units", PURPLE, "d", "-."),
-    "mae-fusion-people": ArmStyle("MAE + dual view, share of people", VERMILLION, "p", "--"),
-    "scratch-people": ArmStyle("from scratch, share of people", ORANGE, "h", "--"),
     "small-cnn": ArmStyle("small CNN from scratch", GREEN, "p", "-."),
-    "probe-frames": ArmStyle("probe on frames of video", VERMILLION, "o", ":"),
-    "probe-frames-smoothed": ArmStyle("probe on frames, smoothed", BLUE, "s"),
-    "mae-fusion-frames": ArmStyle("MAE + dual view on frames", ORANGE, "^", "--"),
-    "mae-fusion-frames-smoothed": ArmStyle("MAE + dual view on frames, smoothed", GREEN, "v", "-."),
+    "probe": ArmStyle("probe on frames of video", VERMILLION, "o", ":"),
     "hog": ArmStyle("HOG + logistic regression", PURPLE, "X", ":"),
     # micro-expressions
     "micron-bert": ArmStyle("Micron-BERT", VERMILLION, "o"),
@@ -73,12 +70,6 @@ ARMS: dict[str, ArmStyle] = {
     "micron-bert-no-poi": ArmStyle("Micron-BERT without PoI", PURPLE, "X", ":"),
     "micron-bert-untrained": ArmStyle("Micron-BERT without pre-training", ORANGE, "^", "-."),
     "micron-bert-masking": ArmStyle("Micron-BERT, masked not swapped", SKY, "<", "--"),
-    "micron-bert-skewed-50": ArmStyle("Micron-BERT, people of both halves alike", VERMILLION, "p", ":"),
-    "micron-bert-skewed-75": ArmStyle("Micron-BERT, 75 % of people of one half", VERMILLION, "h", ":"),
-    "micron-bert-skewed-100": ArmStyle("Micron-BERT, all people of one half", VERMILLION, "D", ":"),
-    "micron-bert-shifted": ArmStyle("Micron-BERT, unseen looks", VERMILLION, "d", "--"),
-    "micron-bert-untrained-shifted": ArmStyle("Micron-BERT without pre-training, unseen looks", ORANGE, "v", ":"),
-    "flow-svm-shifted": ArmStyle("optical flow + SVM, unseen looks", BLUE, "P", ":"),
     "micron-bert-topk": ArmStyle("Micron-BERT, best patches only", BLACK, ">", "--"),
     "flow-svm": ArmStyle("optical flow + SVM", BLUE, "s", "--"),
     "flow-cnn": ArmStyle("optical flow + CNN", BLACK, "h", "-."),
@@ -89,6 +80,8 @@ ARMS: dict[str, ArmStyle] = {
     "majority": ArmStyle("majority class", GREY, "x", ":"),
     "au-oracle": ArmStyle("true action units (oracle)", BLACK, "*", ":"),
 }
+
+_DASHES = {"-": "", "--": (3.7, 1.6), "-.": (6.4, 1.6, 1, 1.6), ":": (1, 1.65)}  # matplotlib's, as seaborn wants them
 
 _SPARE = [(colour, marker) for marker in ("<", ">", "p", "h", "*", "d") for colour in (GREEN, PURPLE, SKY, BLACK, ORANGE, BLUE)]
 
@@ -107,6 +100,16 @@ def arm_styles(arms: Iterable[str]) -> dict[str, ArmStyle]:
     unknown = sorted(arm for arm in arms if arm not in ARMS)
     spare = {arm: ArmStyle(arm, *_SPARE[index % len(_SPARE)], dash="--") for index, arm in enumerate(unknown)}
     return {arm: ARMS.get(arm) or spare[arm] for arm in arms}
+
+
+def seaborn_styles(arms: Iterable[str]) -> dict[str, dict[str, object]]:
+    """The same as seaborn's arguments, by the arms' labels: colours (palette), markers, dashes."""
+    styles = arm_styles(arms).values()
+    return {
+        "palette": {style.label: style.colour for style in styles},
+        "markers": {style.label: style.marker for style in styles},
+        "dashes": {style.label: _DASHES[style.dash] for style in styles},
+    }
 
 
 def arm_label(arm: str) -> str:
@@ -134,6 +137,11 @@ def metric_name(metric: str) -> str:
     return _METRICS.get(metric, metric.replace("_", " "))
 
 
+def percent(share: float, _: object = None) -> str:
+    """A share as ticks print it."""
+    return f"{100 * share:g} %"
+
+
 def styled(function: Callable[P, R]) -> Callable[P, R]:
     """Run `function` in the study's style, whatever style the caller has set."""
 
@@ -143,3 +151,24 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
 
     return inside
+
+
+@contextmanager
+def styled_by(style_file: Path | None) -> Iterator[None]:
+    """Draw with an author's matplotlib style on top of the study's own. Raises LoupeError for a file that is no such style."""
+    if style_file is None:
+        yield
+        return
+    try:
+        lines = [line.split("#")[0] for line in style_file.read_text(encoding="utf-8").splitlines()]
+        unknown = [line.split(":")[0].strip() for line in lines if line.strip() and line.split(":")[0].strip() not in rcParams]
+        if unknown:  # matplotlib itself would only log a warning
+            raise ValueError(f"it has no setting {unknown[0]!r}")
+        rc_params_from_file(style_file, fail_on_error=True, use_default_template=False)
+    except (OSError, ValueError) as error:
+        raise LoupeError(f"{style_file} is no matplotlib style file ({error}): write lines such as `font.size: 9`.") from error
+    LAYERS.append(str(style_file))
+    try:
+        yield
+    finally:
+        LAYERS.pop()

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from loupe.bench import Bench
 from loupe.config import Config
 from loupe.data.store import read_store
 from loupe.evaluation.effects import effect_of
@@ -20,10 +18,7 @@ from loupe.evaluation.guards import Vault
 from loupe.evaluation.protocols import Split, label_subset, subject_folds
 from loupe.evaluation.statistics import bootstrap_interval
 from loupe.settings import Arm
-from loupe.training.jobs import Job
-from loupe.training.stills import cell_jobs
-
-_MARK = "-fold"
+from loupe.training.stills import StillCell, StillData, cells_of
 
 
 def person_folds(manifest: pd.DataFrame, pretrain: Iterable[str], folds: int, seed: int) -> list[Split]:
@@ -32,27 +27,17 @@ def person_folds(manifest: pd.DataFrame, pretrain: Iterable[str], folds: int, se
     return subject_folds(people, folds, np.random.default_rng(seed), pretrain=pretrain)
 
 
-def fold_jobs(
-    bench: Bench, config: Config, arms: Sequence[Arm], folds: Sequence[Split], vault: Vault, labelled: Path, encoder_weights: Path
-) -> list[Job]:
-    """One job an arm, fold and seed: fine-tune on the study's share of the labels of the fold's training people, predict those left out."""
-    store = read_store(labelled)
-    fraction, jobs = config.experiments.dual_view.fraction, []
+def fold_cells(config: Config, arms: Sequence[Arm], folds: Sequence[Split], vault: Vault, data: StillData) -> list[StillCell]:
+    """A cell for each arm, fold and seed: learn from the study's share of the labels of the fold's training people, predict those left out.
+    `data`: as for the fixed test set; its rows are exchanged."""
+    store = read_store(data.labelled)
+    fraction, cells = config.experiments.dual_view.fraction, []
     for number, fold in enumerate(folds):
         train = fold.rows(store.manifest, "train")
         rows = train[label_subset(store.labels[train], store.subjects[train], fraction, np.random.default_rng([config.data.seed, number]))]
         tested = vault.open(fold, store.manifest, f"cross-validation, fold {number + 1} of {len(folds)}")
-        named = [replace(arm, name=f"{arm.name}{_MARK}{number}") for arm in arms]
-        jobs += cell_jobs(bench, config, named, fraction, rows, tested, labelled, encoder_weights)
-    return jobs
-
-
-def take_folds(cells: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The cells without those of folds, and those of folds: arms under their own names, `fold` set, everybody `test`."""
-    named = cells["arm"].str.extract(rf"^(.+){_MARK}(\d+)$")
-    crossed = named[1].notna()
-    found = cells[crossed].assign(arm=named.loc[crossed, 0], fold=named.loc[crossed, 1], split="test")
-    return cells[~crossed].reset_index(drop=True), found.reset_index(drop=True)
+        cells += cells_of(config, arms, fraction, replace(data, rows=rows, asked=tested, conditions=(), fit=False), fold=str(number))
+    return cells
 
 
 def fold_gain(crossed: pd.DataFrame, arm: str, against: str, classes: int, resamples: int) -> pd.DataFrame:

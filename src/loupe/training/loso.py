@@ -3,108 +3,100 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from joblib import Parallel, delayed
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import f1_score
-from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
+from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
 from torch.nn import functional
 
 from loupe.models.baselines.linear import choose_setting, class_probabilities
 from loupe.progress import track
+from loupe.training.clip_tasks import ClipTask
 
 INNER_FOLDS = 4
 
 
 def loso_probabilities(
-    makers: Sequence[Callable[[float], ClassifierMixin]],
+    task: ClipTask,
     features: np.ndarray,
-    labels: np.ndarray,
-    subjects: np.ndarray,
-    classes: int,
-    label: str,
+    makers: Sequence[Callable[[float], ClassifierMixin]],
     grid: Sequence[float] = (1.0,),
+    *,
+    label: str,
     workers: int = 1,
 ) -> np.ndarray:
-    """Scores (S, N, classes) float32 of each clip by the fold that never saw its subject, once a maker.
+    """Scores (S, n, classes) float32 of each clip of `task` by the fold that never saw its subject, once a maker.
 
-    makers (S): one a seed, a single one where nothing is drawn; `make(setting)` builds a fresh classifier. Each fold chooses the setting from `grid`
-    (strongest regularisation first) by macro-F1 on inner validation subjects among its training people, once, with the first maker.
-    features: rows (N, ...) as the classifiers take them. Folds are fitted in `workers` processes of one thread each; the scores do not depend on
+    features: rows (n, ...) of the task's clips, as the classifiers take them. makers (S): one a seed, a single one where nothing is drawn;
+    `make(setting)` builds a fresh classifier. Each fold chooses the setting from `grid` (strongest regularisation first) by macro-F1 on inner validation
+    subjects among its training people, once, with the first maker. Folds are fitted in `workers` processes of one thread each; the scores do not depend on
     their number.
     """
-    scores = np.zeros((len(makers), len(labels), classes), dtype=np.float32)
-    folds = list(LeaveOneGroupOut().split(features, labels, subjects))
+    scores = np.zeros((len(makers), len(task.labels), task.classes), dtype=np.float32)
+    fold_of = task.fold_of
+    held_out = [np.flatnonzero(fold_of == number) for number in range(len(task.folds))]
     fits = Parallel(n_jobs=workers, return_as="generator")(
-        delayed(_fold_probabilities)(makers, features, labels, subjects, classes, grid, *fold) for fold in folds
+        delayed(_fold_probabilities)(task, features, makers, grid, np.flatnonzero(task.trains(fold)), rows)
+        for fold, rows in zip(task.folds, held_out, strict=True)
     )
-    for (_, held_out), found in zip(folds, track(fits, label, total=len(folds)), strict=True):
-        scores[:, held_out] = found
+    for rows, found in zip(held_out, track(fits, label, total=len(held_out)), strict=True):
+        scores[:, rows] = found
     return scores
 
 
-def _fold_probabilities(makers, features, labels, subjects, classes, grid, train, held_out) -> np.ndarray:
+def _fold_probabilities(task: ClipTask, features, makers, grid, train: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+    subjects = task.subjects
     assert not set(subjects[train]) & set(subjects[held_out])
-    x, y = features[train], labels[train]
+    x, y = features[train], task.labels[train]
     setting = choose_setting(makers[0], x, y, subjects[train], grid=grid, folds=INNER_FOLDS) if len(grid) > 1 else grid[0]
-    return np.stack([class_probabilities(make(setting).fit(x, y), features[held_out], classes) for make in makers])
+    return np.stack([class_probabilities(make(setting).fit(x, y), features[held_out], task.classes) for make in makers])
 
 
-def loso_heads(
-    features: np.ndarray,
-    labels: np.ndarray,
-    subjects: np.ndarray,
-    classes: int,
-    *,
-    seeds: Sequence[int],
-    steps: int,
-    lr: float,
-    weight_decays: Sequence[float],
-    device: torch.device | str = "cpu",
-) -> np.ndarray:
-    """Leave-one-subject-out linear heads, every fold at once: probabilities (S, N, C) for each clip's own held-out fold, after the last step.
+@dataclass(frozen=True)
+class HeadRecipe:
+    """How linear heads are trained: full-batch AdamW, one head a seed and fold; each fold chooses among `weight_decays`."""
+
+    seeds: Sequence[int]
+    steps: int
+    lr: float
+    weight_decays: Sequence[float]
+
+
+def loso_heads(task: ClipTask, features: np.ndarray, recipe: HeadRecipe, device: torch.device | str = "cpu") -> np.ndarray:
+    """Leave-one-subject-out linear heads, every fold at once: probabilities (S, n, C) for each clip's own held-out fold, after the last step.
 
     Each fold chooses its weight decay by macro-F1 on inner validation subjects among its training people, as `loso_probabilities` chooses
     its setting (of equals the strongest), then trains on all of them. The choice is made once, with the first seed: a head's loss is convex, so a seed
     hardly moves where it ends. Equal to training the folds one after another.
     """
-    settings = dict(seeds=seeds, lr=lr, weight_decays=weight_decays, device=device)
-    return loso_heads_on_the_way(features, labels, subjects, classes, marks=[steps], **settings)[0]
+    return loso_heads_on_the_way(task, features, recipe, [recipe.steps], device)[0]
 
 
 def loso_heads_on_the_way(
-    features: np.ndarray,
-    labels: np.ndarray,
-    subjects: np.ndarray,
-    classes: int,
-    *,
-    seeds: Sequence[int],
-    marks: Sequence[int],
-    lr: float,
-    weight_decays: Sequence[float],
-    device: torch.device | str = "cpu",
+    task: ClipTask, features: np.ndarray, recipe: HeadRecipe, marks: Sequence[int], device: torch.device | str = "cpu"
 ) -> np.ndarray:
-    """What `loso_heads` of as many steps as the last of `marks` say after each of the steps `marks` (P, ascending): (P, S, N, C).
+    """What `loso_heads` of as many steps as the last of `marks` say after each of the steps `marks` (P, ascending): (P, S, n, C).
 
     Only to show what choosing among them on the held-out people fakes: whoever scores a method takes `loso_heads`.
     """
-    people, fold_of = np.unique(subjects, return_inverse=True)
     device = "cpu" if torch.device(device).type == "mps" else device  # which has no float64
-    x, y = torch.tensor(features, dtype=torch.float64, device=device), torch.tensor(labels, dtype=torch.int64, device=device)
-    folds = fold_of[None, :] != np.arange(len(people))[:, None]  # (F, N) True: trains in this fold
-    decay = _choose_decay(x, y, folds, subjects, classes, seeds[0], marks[-1], lr, sorted(weight_decays))
-    found = heads_on_the_way(x, y, torch.from_numpy(folds), decay, classes, seeds=seeds, marks=marks, lr=lr)
-    own = torch.from_numpy(fold_of), torch.arange(len(y))
+    x, y = torch.tensor(features, dtype=torch.float64, device=device), torch.tensor(task.labels, dtype=torch.int64, device=device)
+    folds = np.stack([task.trains(fold) for fold in task.folds])  # (F, n) True: trains in this fold
+    recipe = replace(recipe, steps=marks[-1], weight_decays=sorted(recipe.weight_decays))
+    decay = _choose_decay(x, y, folds, task, recipe)
+    found = heads_on_the_way(x, y, torch.from_numpy(folds), decay, task.classes, recipe, marks)
+    own = torch.from_numpy(task.fold_of), torch.arange(len(y))
     return np.stack([probabilities[:, *own].float().cpu().numpy() for probabilities in found])
 
 
-def _choose_decay(
-    x: Tensor, y: Tensor, folds: np.ndarray, subjects: np.ndarray, classes: int, seed: int, steps: int, lr: float, grid: list[float]
-) -> Tensor:
+def _choose_decay(x: Tensor, y: Tensor, folds: np.ndarray, task: ClipTask, recipe: HeadRecipe) -> Tensor:
     """The weight decay (F) of each fold, chosen on inner folds of its training people."""
+    grid, subjects = recipe.weight_decays, task.subjects
     if len(grid) == 1:
         return torch.full((len(folds),), grid[0], dtype=torch.float64)
     labels = y.cpu().numpy()
@@ -117,7 +109,7 @@ def _choose_decay(
         for i, (train, _) in enumerate(splits):
             trains[i, train] = True
         masks, decays = trains.repeat(len(grid), 1), torch.tensor(grid, dtype=torch.float64).repeat_interleave(len(splits))
-        predicted = train_heads(x, y, masks, decays, classes, seeds=[seed], steps=steps, lr=lr)[0].argmax(-1).cpu().numpy()
+        predicted = train_heads(x, y, masks, decays, task.classes, replace(recipe, seeds=recipe.seeds[:1]))[0].argmax(-1).cpu().numpy()
         names, scores = np.unique(labels[rows]), []
         for g in range(len(grid)):
             pooled = np.full(len(y), -1)
@@ -129,16 +121,14 @@ def _choose_decay(
     return torch.tensor(chosen, dtype=torch.float64)
 
 
-def train_heads(
-    x: Tensor, y: Tensor, trains: Tensor, decay: Tensor, classes: int, *, seeds: Sequence[int], steps: int, lr: float
-) -> Tensor:
-    """Linear heads of S seeds and M folds as one batched problem: probabilities (S, M, N, C) of all clips after `steps` steps, on the device of x."""
-    *_, last = heads_on_the_way(x, y, trains, decay, classes, seeds=seeds, marks=[steps], lr=lr)
+def train_heads(x: Tensor, y: Tensor, trains: Tensor, decay: Tensor, classes: int, recipe: HeadRecipe) -> Tensor:
+    """Linear heads of S seeds and M folds as one batched problem: probabilities (S, M, N, C) of all clips after the last step, on the device of x."""
+    *_, last = heads_on_the_way(x, y, trains, decay, classes, recipe, [recipe.steps])
     return last
 
 
 def heads_on_the_way(
-    x: Tensor, y: Tensor, trains: Tensor, decay: Tensor, classes: int, *, seeds: Sequence[int], marks: Sequence[int], lr: float
+    x: Tensor, y: Tensor, trains: Tensor, decay: Tensor, classes: int, recipe: HeadRecipe, marks: Sequence[int]
 ) -> Iterator[Tensor]:
     """As `train_heads`, yielding the probabilities (S, M, N, C) after each of the steps `marks` (1 and up, ascending).
 
@@ -156,13 +146,13 @@ def heads_on_the_way(
     balance = balance / balance.sum(1, keepdim=True)
     target = functional.one_hot(y, classes).double()[..., None, None] * balance.T[:, None, None]  # (N, C, 1, M)
     initial = [
-        torch.randn(x.shape[1], classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 0.01 for seed in seeds
+        torch.randn(x.shape[1], classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 0.01 for seed in recipe.seeds
     ]
     matrix = torch.stack(initial, 2).to(x.device)[..., None].expand(-1, -1, -1, len(trains)).clone().requires_grad_()  # (D, C, S, M)
     bias = torch.zeros(matrix.shape[1:], dtype=torch.float64, device=x.device, requires_grad=True)
     scale, offset = scale.T[:, None, None], (mean * scale).T[:, None, None]  # (D, 1, 1, M)
-    optimizer = torch.optim.AdamW([matrix, bias], lr=lr, weight_decay=0.0, fused=True)
-    shrink = 1 - lr * decay  # AdamW's decoupled decay, one a head; biases are not decayed
+    optimizer = torch.optim.AdamW([matrix, bias], lr=recipe.lr, weight_decay=0.0, fused=True)
+    shrink = 1 - recipe.lr * decay  # AdamW's decoupled decay, one a head; biases are not decayed
 
     def logits() -> Tensor:
         return (x @ (scale * matrix).flatten(1)).view(len(x), *bias.shape) + (bias - (offset * matrix).sum(0))  # (N, C, S, M)

@@ -5,14 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from loupe.config import Config
 from loupe.data.augment import flip_and_shift, to_float
+from loupe.data.store import read_store
 from loupe.models.baselines.linear import make_logistic_regression
 from loupe.models.mae import MaskedAutoencoder, gather_patches
 from loupe.models.vit import Encoder
+from loupe.part import part_of
+from loupe.steps import CHECKPOINTS, Step
 from loupe.training.build import build_mae
+from loupe.training.checkpoint import save_weights
 from loupe.training.device import resolve_device
 from loupe.training.loop import Recipe, fit
 from loupe.training.schedules import pretraining_lr
@@ -41,6 +46,22 @@ def pretrain(config: Config, images: np.ndarray, seed: int, checkpoints: Path) -
     recipe = Recipe.of(config, settings, schedule, lr=lr, batch=batch, seed=seed)
     history = fit(model, inputs_of, loss_of, len(images), recipe, checkpoints, "MAE-Face pre-training")
     return model.eval(), history
+
+
+def pretraining_step(stills: Path, config: Config) -> Step:
+    """Pre-training on the unlabelled part of the store `stills` with the study's first seed as a step: `encoder.safetensors`, `mae.safetensors` and
+    `history.parquet`."""
+    read = part_of(config, *(f"scale.{name}" for name in "device precision threads image encoder mae".split()), "mae_face")
+    return Step("pretraining", write_pretraining, {"stills": stills, "config": read, "seed": config.scale.seeds[0]})
+
+
+def write_pretraining(folder: Path, stills: Path, config: Config, seed: int) -> None:
+    images = np.ascontiguousarray(read_store(stills).split("pretrain").images)
+    model, history = pretrain(config, images, seed, folder / CHECKPOINTS / "mae")
+    save_weights(folder / "encoder.safetensors", model.encoder)
+    save_weights(folder / "mae.safetensors", model)
+    rows = [{"run": "mae", "step": row["step"], "name": "loss", "value": row["loss"]} for row in history]
+    pd.DataFrame(rows).to_parquet(folder / "history.parquet", index=False)
 
 
 @torch.inference_mode()

@@ -11,12 +11,15 @@ import torch
 
 from loupe.config import Config
 from loupe.data.augment import flip_and_shift, random_crop_resized, to_float
+from loupe.data.skew import skewed
 from loupe.data.store import Store, read_store
 from loupe.errors import LoupeError
 from loupe.models.agreement import dino_schedules
 from loupe.models.micron_bert import MicronBert, swap_blocks
 from loupe.models.patches import patchify
+from loupe.part import part_of
 from loupe.settings import MicronArm
+from loupe.steps import CHECKPOINTS, Step
 from loupe.training.build import build_micron_bert
 from loupe.training.checkpoint import save_weights
 from loupe.training.device import resolve_device
@@ -103,10 +106,31 @@ def pretrain(
     return model.eval(), history
 
 
-def pretrain_variant(path: Path, config: Config, clips: Path, seed: int, checkpoints: Path, arm: MicronArm) -> None:
-    """Job: pre-train with one part exchanged and write the weights to `path`."""
-    model, _ = pretrain(config, read_store(clips), seed, checkpoints, arm.dma, arm.poi, arm.corruption)
-    save_weights(path, model)
+# What building, pre-training and asking the network reads of the settings.
+MICRON_READ = tuple(f"scale.{name}" for name in "device precision threads image encoder micron".split()) + ("micron_bert",)
+
+
+def pretraining_step(name: str, clips: Path, config: Config, arm: MicronArm | None = None, dose: float | None = None) -> Step:
+    """Pre-training on the store `clips` with the study's first seed as a step: `micron_bert.safetensors` and `history.parquet`.
+
+    arm: what is exchanged in the network. dose: only half of the people, this share of them from the upper half (`loupe.data.skew`).
+    """
+    read = part_of(config, *MICRON_READ, "data.seed") if dose is not None else part_of(config, *MICRON_READ)
+    arguments = {"clips": clips, "config": read, "arm": arm, "dose": dose, "seed": config.scale.seeds[0]}
+    size = config.scale.micron.epochs * len(read_store(clips).manifest) * 3  # pictures seen: two frames and a crop a time
+    return Step(name, write_pretraining, arguments, size=size)
+
+
+def write_pretraining(folder: Path, clips: Path, config: Config, arm: MicronArm | None, dose: float | None, seed: int) -> None:
+    store = read_store(clips)
+    if dose is not None:
+        store = skewed(store, dose, config.data.seed)
+    part = (None, None, "swap") if arm is None else (arm.dma, arm.poi, arm.corruption)
+    model, history = pretrain(config, store, seed, folder / CHECKPOINTS / folder.name.removesuffix(".partial"), *part)
+    save_weights(folder / "micron_bert.safetensors", model)
+    names = ("reconstruction", "agreement", "ct_std")
+    rows = [{"run": "micron-bert", "step": row["step"], "name": name, "value": row[name]} for row in history for name in names]
+    pd.DataFrame(rows).to_parquet(folder / "history.parquet", index=False)
 
 
 @torch.inference_mode()

@@ -19,8 +19,6 @@ from loupe.training.device import one_thread
 from loupe.training.loop import parameter_groups
 from loupe.training.schedules import batch_order, warmup_cosine
 
-FLOW_SIDE = 28  # px, the input of `ThreeStream`
-
 
 def three_stream(classes: int, fields: Tensor) -> ThreeStream:
     """The published deep baseline on optical flow, scaled by its training fields (N, 3, 28, 28): u and v in px of the original frame, strain."""

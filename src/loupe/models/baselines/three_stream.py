@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from loupe.models.baselines.small_cnn import init_convolutions
 
+FLOW_SIDE = 28  # px, of the fields that `ThreeStream` takes
+
 
 class ThreeStream(nn.Module):
     """Three streams of 3, 5 and 8 filters see the same u, v and strain; their maps are stacked, averaged and classified by one Linear.

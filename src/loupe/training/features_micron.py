@@ -1,0 +1,45 @@
+"""Features of clips from a frozen Micron-BERT, as a step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from loupe.config import Config
+from loupe.data.clips import onset_and_apex
+from loupe.data.store import read_store
+from loupe.part import part_of
+from loupe.settings import MicronArm
+from loupe.steps import Step
+from loupe.training.build import build_micron_bert
+from loupe.training.checkpoint import load_weights
+from loupe.training.device import resolve_device
+from loupe.training.micro import MICRON_READ, onset_apex_features
+
+
+def micron_step(name: str, clips: Path, weights: Path | None, config: Config, arm: MicronArm | None = None, **options: object) -> Step:
+    """`features.npy` (N, 2D), a row a clip of the store `clips`; without `weights` from the untrained network of the study's first seed.
+
+    arm: what is exchanged in the network. options: `poi_topk` (share of the patches that PoI keeps), `labelled_only` (clips with a class).
+    """
+    arguments = {
+        "clips": clips,
+        "weights": weights,
+        "config": part_of(config, *MICRON_READ),
+        "arm": arm,
+        "seed": config.scale.seeds[0],
+        **options,
+    }
+    return Step(f"features-{name}", write_micron_features, arguments)
+
+
+def write_micron_features(
+    folder: Path, clips: Path, weights: Path | None, config: Config, arm: MicronArm | None, seed: int, **options: object
+) -> None:
+    pairs = onset_and_apex(read_store(clips), labelled_only=bool(options.get("labelled_only")))
+    part = {} if arm is None else {"dma": arm.dma, "poi": arm.poi, "corruption": arm.corruption}
+    model = build_micron_bert(config, seed, **part, poi_topk=options.get("poi_topk"))
+    if weights is not None:
+        load_weights(weights, model)
+    np.save(folder / "features.npy", onset_apex_features(model.to(resolve_device(config.scale.device)), pairs.onset, pairs.apex))
