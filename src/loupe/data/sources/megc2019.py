@@ -16,7 +16,7 @@ from loupe.data.sources import casme2, samm, smic
 from loupe.data.sources.listing import Count, Dropped, Listing, finish
 from loupe.data.sources.micro import CLASSES
 from loupe.data.sources.pictures import BESIDE, check_root, find_folder
-from loupe.data.sources.sheets import lines, whole
+from loupe.data.sources.sheets import lines, separator, whole
 from loupe.errors import LoupeError
 
 TITLE = "MEGC2019"
@@ -74,7 +74,7 @@ def parse(rows: list[str], name: str) -> list[Entry]:
     for number, row in enumerate(rows, start=1):
         if not row.strip():
             continue
-        fields = [field.strip() for field in row.split(",")]
+        fields = [field.strip() for field in row.split(separator(row))]
         label = whole(fields[3]) if len(fields) == 4 else None
         if len(fields) != 4 or fields[0].lower() not in OFFICIAL or label not in (0, 1, 2):
             raise LoupeError(f"{name}, line {number}, is not set,subject,clip,0|1|2: use {LIST} of the organisers, unchanged.")

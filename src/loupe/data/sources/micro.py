@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from loupe.data.sources.listing import Dropped
+from loupe.data.sources.paths import unpacked
 from loupe.data.sources.pictures import numbered_pictures, strays, subfolders
 from loupe.data.sources.sheets import whole
 
@@ -148,7 +149,7 @@ def child(folder: Path, *names: str) -> Path | None:
             direct = next((entry for entry in subfolders(folder) if entry.name.lower() == name.lower()), None)
         if direct is None:
             return None
-        folder = direct
+        folder = unpacked(direct)
     return folder
 
 

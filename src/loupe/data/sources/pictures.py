@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from loupe.data.decoding import decode
+from loupe.data.sources.paths import member, unpacked
 from loupe.data.sources.recordio import read_record
 from loupe.data.video import SUFFIXES as VIDEOS
 from loupe.data.video import FrameReader
@@ -48,13 +49,14 @@ def check_root(root: Path, title: str) -> None:
 
 
 def find_folder(root: Path, names: Iterable[str], depth: int = 4) -> Path | None:
-    """The shallowest folder at or below `root` with one of these names (case does not matter); the first by name where several tie."""
+    """The shallowest folder at or below `root` with one of these names (case does not matter); the first by name where several tie. In it the
+    folder that it holds under its own name, where it holds nothing else (`unpacked`)."""
     wanted = {name.lower() for name in names}
     level = [root]
     for _ in range(depth + 1):
         hits = [folder for folder in level if folder.name.lower() in wanted]
         if hits:
-            return sorted(hits)[0]
+            return unpacked(sorted(hits)[0])
         level = [Path(entry.path) for folder in level for entry in _entries(folder) if _is_folder(entry)]
     return None
 
@@ -112,8 +114,8 @@ def strays(folder: Path, frames: dict[int, Path]) -> list[tuple[str, str]]:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Sorted sub-folders; none where `folder` does not exist."""
-    return sorted(Path(entry.path) for entry in _entries(folder) if _is_folder(entry))
+    """Sorted sub-folders, `unpacked`; none where `folder` does not exist."""
+    return sorted(unpacked(Path(entry.path)) for entry in _entries(folder) if _is_folder(entry))
 
 
 def left_over(root: Path, used: Container[str], endings: tuple[str, ...], otherwise: str) -> list[tuple[str, str]]:
@@ -181,16 +183,14 @@ def load_picture(root: Path, path: str) -> tuple[bytes, np.ndarray]:
     whose "bytes" are the video's checksum and the number: decoders may differ in a bit, the file does not.
     Raises LoupeError naming the picture where it is missing, empty, cut short or no picture (loupe.data.decoding).
     """
-    name, _, offset = path.rpartition("#")
-    if not (offset.isdecimal() and name.lower().endswith((".rec", ".csv", *VIDEOS))):
-        name, offset = path, ""  # the name itself has a #, or none
-    where = root / name
+    name, offset = member(root, path)
+    where, name = root / name, name.lower()
     if not os.path.isfile(where):
         raise LoupeError(f"{where} is missing: put the picture there, or unpack the download again.")
     try:
-        if offset and name.lower().endswith(VIDEOS):
+        if offset and name.endswith(VIDEOS):
             return _video_bytes(where, offset), _read_frame(where, int(offset))
-        if offset and name.lower().endswith(".csv"):
+        if offset and name.endswith(".csv"):
             data = _csv_line(where, int(offset))
             return data, _pixels_of_line(data)
         data = read_record(where, int(offset)).image if offset else where.read_bytes()
@@ -222,7 +222,7 @@ def _csv_line(path: Path, offset: int) -> bytes:
 
 def _pixels_of_line(line: bytes) -> np.ndarray:
     """FER2013 keeps 48 x 48 grey values as the longest field of a line."""
-    field = max(line.replace(b'"', b"").split(b","), key=len)
+    field = max(re.split(rb"[,;\t]", line.replace(b'"', b"")), key=len)
     values = np.array(field.split(), dtype=np.int64)
     if len(values) != 48 * 48 or values.min() < 0 or values.max() > 255:
         raise ValueError(f"{len(values)} grey values instead of 2304 between 0 and 255")
