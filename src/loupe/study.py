@@ -39,4 +39,6 @@ class Study:
             return self.root / path
         area = path.parts[:2]
         stage = path.parts[2] if area in (("data", "runs"), ("reports", "tables")) else "data" if area == ("data", "prepared") else "claims"
-        raise LoupeError(f"{path.as_posix()} is missing: run `dvc repro {stage}`, or `dvc pull` where results are shared (docs/sharing.md).")
+        raise LoupeError(
+            f"{path.as_posix()} is missing: run `dvc repro {stage}`, or `dvc pull` where results are shared (docs/sharing.md)."
+        )

@@ -1,7 +1,6 @@
 """Imported sets in the place of generated ones: who may be where, and a study of each kind on look-alikes."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from lookalikes import micro, stills
+from PIL import Image
 from typer.testing import CliRunner
 
 from loupe.cli import app

@@ -121,16 +121,18 @@ def _usable(listing: Listing, facts: pd.DataFrame) -> tuple[np.ndarray, pd.DataF
     if not broken.any():
         return ~broken, listing.dropped, listing.used
     gone = broken.copy()
-    parts = [pd.DataFrame({"item": table["path"][broken], "reason": reason[broken], "detail": table["clip"][broken]})]
+    parts = [pd.DataFrame({"item": table["path"][broken], "reason": reason[broken], "detail": facts["error"][broken]})]
     used = listing.used - int(broken.sum())
     if listing.entry == "clip":
         key = broken & table["role"].isin(["onset", "apex"]).to_numpy()
-        lost = dict(zip(table["clip"][key], np.where(reason[key] == NO_FACE, NO_FACE, CLIP_DAMAGED), strict=True))
-        gone |= table["clip"].isin(lost).to_numpy()
-        parts = [pd.DataFrame({"item": list(lost), "reason": list(lost.values()), "detail": ""})]
-        spare = broken & ~table["clip"].isin(lost).to_numpy()
+        lost = pd.DataFrame({"item": table["clip"][key], "detail": facts["error"][key]})
+        lost["reason"] = np.where(reason[key] == NO_FACE, NO_FACE, CLIP_DAMAGED)
+        lost = lost.drop_duplicates("item")
+        gone |= table["clip"].isin(lost["item"]).to_numpy()
+        parts = [lost]
+        spare = broken & ~table["clip"].isin(lost["item"]).to_numpy()
         parts.append(
-            pd.DataFrame({"item": table["path"][spare], "reason": f"{DAMAGED} (its clip is kept)", "detail": table["clip"][spare]})
+            pd.DataFrame({"item": table["path"][spare], "reason": f"{DAMAGED} (its clip is kept)", "detail": facts["error"][spare]})
         )
         used = listing.used - len(lost)
     return ~gone, pd.concat([listing.dropped, *parts], ignore_index=True), used

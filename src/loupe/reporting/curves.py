@@ -38,9 +38,7 @@ def training_curves(history: pd.DataFrame, caption: str) -> Drawing:
     return Drawing(figure, caption, f"Training curves of one run: {'; '.join(told)}.")
 
 
-def low_label_points(
-    predictions: pd.DataFrame, classes: int, generator: np.random.Generator, resamples: int = RESAMPLES
-) -> pd.DataFrame:
+def low_label_points(predictions: pd.DataFrame, classes: int, generator: np.random.Generator, resamples: int = RESAMPLES) -> pd.DataFrame:
     """Macro-F1 of each arm at each share of labels: columns arm, fraction, value, low, high, n_seeds, n_subjects.
 
     `value` is the mean over seeds of the score of the pooled predictions; `low` and `high` bound the 95 % interval over resampled subjects,

@@ -94,7 +94,14 @@ def _whisker(axis: Axes, place: int, row, colour: str, marker: str, hollow: bool
 
 def _mark(colour: str, marker: str, hollow: bool) -> dict[str, object]:
     face, edge = ("white", colour) if hollow else (colour, "white")
-    return {"marker": marker, "color": colour, "markersize": 7, "markerfacecolor": face, "markeredgecolor": edge, "markeredgewidth": 0.8 + 0.4 * hollow}
+    return {
+        "marker": marker,
+        "color": colour,
+        "markersize": 7,
+        "markerfacecolor": face,
+        "markeredgecolor": edge,
+        "markeredgewidth": 0.8 + 0.4 * hollow,
+    }
 
 
 def _told(table: pd.DataFrame, name: str) -> Sequence[str]:

@@ -9,8 +9,8 @@ import pandas as pd
 from loupe.errors import LoupeError
 
 # The state of a run, beside its task, arm, share and seed, and the values that go without saying (an empty cell does, too).
-# `dose` is a number that belongs to a kind of `pretraining`.
-STATE = {"condition": ("",), "regime": ("labels", "frames"), "smoothed": (False,), "pretraining": ("",), "dose": ()}
+# `dose` is a number, of pre-training on uneven people.
+STATE = {"condition": ("",), "regime": ("labels", "frames"), "smoothed": (False,), "dose": ()}
 
 
 def unusual(table: pd.DataFrame) -> list[str]:

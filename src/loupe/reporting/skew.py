@@ -25,7 +25,7 @@ def skew_points(predictions: pd.DataFrame, doses: Sequence[float], classes: int,
     """
     if not doses:
         raise LoupeError("This scale pre-trains on no skewed people: choose one with `more: true` (smoke, gpu).")
-    trained = predictions[(predictions["arm"] == TRAINED) & (predictions["pretraining"] == "skewed")]
+    trained = predictions[(predictions["arm"] == TRAINED) & predictions["dose"].notna()]
     parts = [(TRAINED, dose, trained[np.isclose(trained["dose"], dose)]) for dose in doses]
     parts.append((UNTRAINED, np.nan, usual(predictions[predictions["arm"] == UNTRAINED])))
     rows = []

@@ -40,7 +40,9 @@ def clip_timeline(predictions: pd.DataFrame, frames: pd.DataFrame, classes: Sequ
     """
     tested = predictions[(predictions["task"] == "frames") & (predictions["split"] == "test") & (predictions["arm"] == ARM)]
     if set(tested["smoothed"]) != set(_STYLES):
-        raise LoupeError("No frame of a test clip was scored by the probe: this study has no labelled frames of video, or its stage has not run.")
+        raise LoupeError(
+            "No frame of a test clip was scored by the probe: this study has no labelled frames of video, or its stage has not run."
+        )
     clip = shown_clip(frames[frames["split"] == "test"])
     seconds = (frames["frame"] / frames["fps"]).set_axis(frames["sample"])
     part = tested[(tested["clip"] == clip) & (tested["seed"] == tested["seed"].min())]

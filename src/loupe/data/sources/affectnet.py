@@ -17,7 +17,7 @@ import pandas as pd
 
 from loupe.data.manifest import STILL_CLASSES
 from loupe.data.sources.listing import Count, Dropped, Listing, finish
-from loupe.data.sources.pictures import check_root, find_folder, picture_names
+from loupe.data.sources.pictures import check_root, find_folder, picture_names, subfolders
 from loupe.data.sources.sheets import csv_table, whole
 from loupe.errors import LoupeError
 
@@ -41,7 +41,7 @@ def read(root: Path) -> Listing:
     base = find_folder(root, ["Manually_Annotated_Images"])
     if base is None:
         raise LoupeError(f"{root} holds no folder Manually_Annotated_Images: unpack AffectNet's pictures there.")
-    present = {f"{folder.name}/{name}" for folder in base.iterdir() if folder.is_dir() for name in picture_names(folder)}
+    present = {f"{folder.name}/{name}" for folder in subfolders(base) for name in picture_names(folder)}
     dropped, parts, found, tallies = Dropped(), [], 0, {}
     for split, path in csv:
         cells = csv_table(path, _CSV)
@@ -101,7 +101,7 @@ def _read_new(root: Path) -> Listing:
             valence, arousal = (number_in(Path(f"{stem}_{kind}.npy")) for kind in ("val", "aro"))
             rows.append((path, int(code), _affect(valence), _affect(arousal)))
         pictures = {Path(picture).stem for picture in picture_names(images)}
-        for annotation in sorted(annotations.glob("*_exp.npy")):
+        for annotation in sorted(annotations.glob("[!.]*_exp.npy")):
             if annotation.name.removesuffix("_exp.npy") not in pictures:
                 found += 1
                 dropped.add(annotation.relative_to(root).as_posix(), "picture is missing")
@@ -162,5 +162,5 @@ def number_in(path: Path) -> float | None:
 
 
 def _below(root: Path, name: str) -> Path | None:
-    folders = [root, *(child for child in root.iterdir() if child.is_dir())]
+    folders = [root, *subfolders(root)]
     return next((folder / name for folder in sorted(folders) if (folder / name).is_file()), None)

@@ -17,7 +17,7 @@ import pandas as pd
 
 from loupe.data.manifest import STILL_CLASSES
 from loupe.data.sources.listing import Count, Dropped, Listing, finish
-from loupe.data.sources.pictures import check_root, numbered_pictures, subfolders
+from loupe.data.sources.pictures import check_root, numbered_pictures, strays, subfolders
 from loupe.data.sources.sheets import lines, whole
 from loupe.errors import LoupeError
 
@@ -54,7 +54,10 @@ def read(root: Path) -> Listing:
             labels = parse(lines(path), str(path))
             pictures: dict[int, Path] = {}  # of a frame in two folders the picture in the first counts
             for video in reversed(videos.get(path.stem, [])):
-                pictures |= numbered_pictures(video)
+                frames = numbered_pictures(video)
+                pictures |= frames
+                for item, why in strays(video, frames):
+                    dropped.add(f"{video.relative_to(root).as_posix()}/{item}", why)
             part, lacking, surplus = _video(path.stem, split, labels, pictures, root, dropped)
             found += len(labels) + surplus
             missing[split] += lacking

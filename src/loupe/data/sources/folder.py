@@ -15,7 +15,7 @@ from loupe.data.manifest import check_manifest, complete
 from loupe.data.sources.classes import told
 from loupe.data.sources.listing import Dropped, Listing, finish
 from loupe.data.sources.paths import unpacked
-from loupe.data.sources.pictures import check_root, load_picture, picture_names, subfolders
+from loupe.data.sources.pictures import SUFFIXES, check_root, left_over, load_picture, picture_names, subfolders
 from loupe.data.sources.sheets import csv_table
 from loupe.data.sources.sheets import name as plain
 from loupe.data.sources.table import NEEDED, WITHOUT_LABEL, parse, stills
@@ -56,7 +56,10 @@ def read_classes(root: Path, classes: str | None = None, subject_pattern: str = 
         else:
             rows.append((place, plain(path.parent.name), subject.group(1)))
     table = stills(pd.DataFrame(rows, columns=["path", "label", "subject"]), root.name, classes)
-    return Listing(finish(table, "folder", root.name), dropped.table(), len(paths), len(table), "image", root.name, [], told(table))
+    for item, why in left_over(root, {path.relative_to(root).as_posix() for path in paths}, SUFFIXES, "not in <class>/<picture>"):
+        dropped.add(item, why)
+    found = len(table) + len(dropped.rows)
+    return Listing(finish(table, "folder", root.name), dropped.table(), found, len(table), "image", root.name, [], told(table))
 
 
 @dataclass(frozen=True)

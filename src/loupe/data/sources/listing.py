@@ -49,7 +49,8 @@ class Listing:
     """The annotations of one download.
 
     table: the manifest schema plus `path` (below the root, POSIX; `file#offset` for a picture inside a file) and any of EXTRA_COLUMNS;
-    dropped: item, reason, detail; found: annotated entries read; used: entries in `table`, so found = used + len(dropped);
+    dropped: item, reason, detail; found: annotated entries read; used: entries in `table`, so found = used + len(dropped), less the rows of files
+    that are no entries (their reason begins with loupe.data.sources.pictures.BESIDE);
     entry: what an entry is ("clip", "image", "frame"); mended: sentences about rows corrected by a published correction.
     """
 

@@ -15,7 +15,7 @@ import pandas as pd
 from loupe.data.sources import casme2, samm, smic
 from loupe.data.sources.listing import Count, Dropped, Listing, finish
 from loupe.data.sources.micro import CLASSES
-from loupe.data.sources.pictures import check_root, find_folder
+from loupe.data.sources.pictures import BESIDE, check_root, find_folder
 from loupe.data.sources.sheets import lines, separator, whole
 from loupe.errors import LoupeError
 
@@ -46,9 +46,9 @@ def read(root: Path) -> Listing:
     if not path.is_file() and (root / "combined_3class_gt-2.csv").is_file():
         raise LoupeError(f"{root} holds combined_3class_gt-2.csv, which has a damaged row: use {LIST} of the organisers.")
     entries = parse(lines(path), str(path))
-    frames = pd.concat([_clips_of(root, name) for name in OFFICIAL], ignore_index=True)
-    places = frames.groupby("clip", sort=False).indices
     dropped, parts = Dropped(), []
+    frames = pd.concat([_clips_of(root, name, dropped) for name in OFFICIAL], ignore_index=True)
+    places = frames.groupby("clip", sort=False).indices
     for entry in entries:
         if entry.clip in places:
             part = frames.iloc[places[entry.clip]]
@@ -103,10 +103,12 @@ def _names(source: str, subject: str, clip: str) -> tuple[str, str]:
     return f"samm-{number:03d}", f"samm-{clip}"
 
 
-def _clips_of(root: Path, name: str) -> pd.DataFrame:
-    """Frame rows of one set; paths below `root`."""
+def _clips_of(root: Path, name: str, dropped: Dropped) -> pd.DataFrame:
+    """Frame rows of one set, paths below `root`; files beside its frames go to `dropped`."""
     folder = find_folder(root, _FOLDERS[name], depth=1)
     if folder is None:
         raise LoupeError(f"{root} holds no folder {_FOLDERS[name][0]}: the composite needs CASME II, SAMM and SMIC beside {LIST}.")
-    table = _READERS[name](folder).table
-    return table.assign(path=folder.relative_to(root).as_posix() + "/" + table["path"])
+    listing, place = _READERS[name](folder), folder.relative_to(root).as_posix()
+    for row in listing.dropped[listing.dropped["reason"].str.startswith(BESIDE)].itertuples():
+        dropped.add(f"{place}/{row.item}", row.reason)
+    return listing.table.assign(path=place + "/" + listing.table["path"])

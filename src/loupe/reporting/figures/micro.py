@@ -69,6 +69,6 @@ def skew(study: Study) -> Drawing:
     predictions, doses = _micro(study, "ablations"), study.config.experiments.ablations.skew
     if not doses:
         raise NothingToDraw("This scale pre-trains on no skewed people: choose one with `more: true` (smoke, gpu).")
-    if not (predictions["pretraining"] == "skewed").any():
+    if not predictions["dose"].notna().any():
         raise NothingToDraw("Nobody knows the skin tone of the people in these unlabelled clips (only generated ones have one).")
     return skew_curve(skew_points(predictions, doses, len(MICRO_CLASSES), study.config.scale.statistics.resamples))

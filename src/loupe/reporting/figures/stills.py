@@ -64,11 +64,17 @@ def _some(store: Store, part: str) -> np.ndarray:
 
 @figure("dual-view/views")
 def views(study: Study) -> Drawing:
-    from loupe.training.stills import with_views
+    from loupe.training.stills import view_of, with_view
 
-    data = with_views(study.needed(Path("data/prepared/labelled")), study.config, study.config.experiments.dual_view.arms)
-    some = _some(data.store, "train")
-    rows = {"examined": data.store.images[some]} | {name: view[some] for name, view in data.views.items()}
+    store, config = study.store("labelled"), study.config
+    some = _some(store, "train")
+    rows = {"examined": np.asarray(store.images[some])}
+    views = {view.name: view for view in (view_of(arm, config) for arm in config.experiments.dual_view.arms if arm.two_views)}
+    for name in sorted(views):
+        pictures = with_view(
+            study.needed(Path("data/prepared/labelled")), views[name], config.data.seed, study.root / "data" / "scratch" / "views"
+        )
+        rows[name] = pictures.view[some]
     caption = f"The examined view and the ipsilateral views of this study ({study.config.view.name} is the default)."
     return face_rows(rows, caption=caption, alt="Rows of faces and, below, their auxiliary views.")
 
@@ -99,9 +105,7 @@ def importance(study: Study) -> Drawing:
     some = _some(store, "val")
     importance, share = np.load(study.run("dual-view", "maps.npy"))
     names = [store.class_names[label] for label in store.labels[some]]
-    caption = (
-        "Importance of each patch (mean 1) and the share of local attention that goes to the ipsilateral view. Validation people, first seed."
-    )
+    caption = "Importance of each patch (mean 1) and the share of local attention that goes to the ipsilateral view. Validation people, first seed."
     maps = {"importance g": importance, "local share of view 2": share}
     return maps_over_faces(np.asarray(store.images[some]), maps, caption, names=names, unit="")
 
