@@ -12,6 +12,7 @@ from loupe.commands.doctor import doctor
 from loupe.commands.export import export
 from loupe.commands.faces import faces
 from loupe.commands.figure import figure, table
+from loupe.commands.forget import forget
 from loupe.commands.report import page
 from loupe.commands.runs import runs
 from loupe.commands.use import use
@@ -34,6 +35,7 @@ app.command()(doctor)
 app.command()(export)
 app.command()(use)
 app.command()(runs)
+app.command()(forget)
 app.command()(bench)
 
 
@@ -45,7 +47,8 @@ def config(overrides: list[str] = typer.Argument(None, help="Hydra overrides, e.
     import yaml
 
     settings = asdict(load(overrides or []))
-    settings.pop("overrides")
+    for derived in ("views", "overrides"):
+        settings.pop(derived)
     print(yaml.safe_dump(settings, sort_keys=False), end="")
 
 
