@@ -53,11 +53,11 @@ def read(root: Path) -> Listing:
         for path in sorted(folder.glob("[!.]*.txt")):
             labels = parse(lines(path), str(path))
             pictures: dict[int, Path] = {}  # of a frame in two folders the picture in the first counts
-            for video in reversed(videos.get(path.stem, [])):
-                frames = numbered_pictures(video)
-                pictures |= frames
-                for item, why in strays(video, frames):
+            for video in videos.get(path.stem, []):
+                new = {frame: picture for frame, picture in numbered_pictures(video).items() if frame not in pictures}
+                for item, why in strays(video, new):
                     dropped.add(f"{video.relative_to(root).as_posix()}/{item}", why)
+                pictures |= new
             part, lacking, surplus = _video(path.stem, split, labels, pictures, root, dropped)
             found += len(labels) + surplus
             missing[split] += lacking
