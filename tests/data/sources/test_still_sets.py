@@ -71,9 +71,9 @@ def test_affwild2_faces_of_the_second_folder_are_found_wherever_it_lies(second, 
     listing = affwild2.read(tmp_path)
     assert (listing.found, listing.used) == CASES["affwild2"][2:4] and f"{second}/video7/00007.jpg" in set(listing.table["path"])
     assert listing.release.endswith("cropped_aligned, cropped_aligned_new_50_vids")
-    save(tmp_path / "z/z/z/cropped_aligned_again/video7/00007.jpg", 9)  # the same frame once more: the shallower folder counts
+    save(tmp_path / "x/y/z/cropped_aligned_again/video7/00007.jpg", 9)  # the same frame once more: the shallower folder counts
     again = affwild2.read(tmp_path)
-    assert again.used == listing.used and "z/z/z/cropped_aligned_again/video7/00007.jpg" in set(again.dropped["item"])
+    assert again.used == listing.used and "x/y/z/cropped_aligned_again/video7/00007.jpg" in set(again.dropped["item"])
 
 
 @pytest.mark.parametrize(
