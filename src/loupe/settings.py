@@ -132,6 +132,7 @@ class Folder:
     crop: list[float]
     val_share: float
     test_share: float
+    classes: str | None = None  # as in `loupe data import --classes`
 
 
 @dataclass(frozen=True)

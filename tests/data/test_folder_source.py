@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from loupe.data.sources.folder import FolderSource, read_folder
+from loupe.data.sources.listing import Dropped
 from loupe.errors import LoupeError
 
 
@@ -41,6 +42,37 @@ def test_csv_splits_are_kept_and_crop_is_applied(faces):
     images, table = read_folder(source(faces, csv="list.csv", crop=(0.5, 0, 1, 1)), size=4)
     assert list(table["split"]) == ["test", "train", "val"]
     assert images[0].min() > 200  # uncropped, the dark half would show
+
+
+def test_rows_without_a_class_are_left_out_by_name_and_classes_count_from_0(faces):
+    rows = [(f"calm/p{n}_1.png", label, f" p{n}") for n, label in enumerate(["sad ", "happy", " sad", "-1.0", "NaN"])]
+    pd.DataFrame(rows, columns=["path", "label", "subject"]).to_csv(faces / "list.csv", index=False, sep=";")
+    dropped = Dropped()
+    images, table = read_folder(source(faces, csv="list.csv"), 4, dropped)
+    assert table[["source", "label", "label_name", "subject"]].values.tolist() == [
+        ["calm/p0_1.png", 1, "Sadness", "p0"],
+        ["calm/p1_1.png", 0, "Happiness", "p1"],
+        ["calm/p2_1.png", 1, "Sadness", "p2"],
+    ]
+    assert len(images) == 3 and sorted(table["split"]) == ["test", "train", "val"]
+    assert dropped.rows == [("list.csv line 6", "no class", "calm/p4_1.png p4"), ("calm/p3_1.png", "no class", "")]
+    _, table = read_folder(source(faces, classes="glad,calm=quiet"), 4)
+    assert table.groupby("label")["label_name"].first().tolist() == ["glad", "quiet"]
+
+
+def test_a_person_with_a_space_behind_the_name_is_not_in_two_splits(faces):
+    rows = [("calm/p0_1.png", "a", "p0", "train"), ("calm/p1_1.png", "b ", "p0 ", "test")]
+    pd.DataFrame(rows, columns=["path", "label", "subject", "split"]).to_csv(faces / "list.csv", index=False)
+    with pytest.raises(LoupeError, match="subject p0 stands in the splits test and train"):
+        read_folder(source(faces, csv="list.csv"), size=4)
+
+
+def test_a_picture_that_is_no_square_is_cut_not_squeezed(faces):
+    wide = np.zeros((10, 30, 3), np.uint8)
+    wide[:, 10:20] = 255
+    Image.fromarray(wide).save(faces / "calm" / "p0_1.png")
+    images, table = read_folder(source(faces), size=10)
+    assert images[list(table["source"]).index("calm/p0_1.png")].min() == 255
 
 
 @pytest.mark.parametrize(

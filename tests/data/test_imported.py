@@ -1,7 +1,6 @@
 """Imported sets in the place of generated ones: who may be where, and a study of each kind on look-alikes."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from lookalikes import micro, stills
+from PIL import Image
 from typer.testing import CliRunner
 
 from loupe.cli import app
@@ -35,7 +31,7 @@ from loupe.data.imported import (
 from loupe.data.importing import import_set
 from loupe.data.manifest import complete
 from loupe.data.prepare import prepare_study, study_plan
-from loupe.data.store import Store, read_store
+from loupe.data.store import Store, read_store, write_store
 from loupe.errors import LoupeError
 from loupe.evaluation.protocols import Split, loso_folds
 
@@ -82,6 +78,18 @@ def test_all_official_parts_stand_as_they_are_and_rows_without_a_class_are_left_
     )
     rows, split = labelled_rows(given, 0, "set")
     assert rows.tolist() == [0, 1, 2] and split.tolist() == ["train", "val", "test"]
+
+
+def test_a_set_with_some_classes_only_is_counted_from_0_in_the_study(tmp_path):
+    classes = {"a": (4, "Happiness"), "b": (8, "Contempt"), "c": (1, "Anger"), "d": (-1, "")}
+    given = table(subject=list(classes), split=["train", "val", "test", "train"])
+    given = given.assign(label=[n for n, _ in classes.values()], label_name=[name for _, name in classes.values()])
+    write_store(tmp_path / "set", np.zeros((4, 8, 8, 3), np.uint8), given)
+    write_imported(ImportedSets(expression=tmp_path / "set", faces=tmp_path / "set"), tmp_path / "out", 8, 0)
+    store = read_store(tmp_path / "out" / "labelled")
+    assert store.labels.tolist() == [1, 2, 0] and store.class_names == ["Anger", "Happiness", "Contempt"]
+    probe = read_store(tmp_path / "out" / "stills").manifest.query("split == 'train'")
+    assert probe[["label", "label_name"]].values.tolist() == [[1, "Happiness"]]
 
 
 def test_sets_that_cannot_play_their_role_are_one_sentence():

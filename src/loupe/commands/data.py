@@ -34,13 +34,18 @@ def import_data(
         "--align",
         help="Find the faces and align them (needs the extra `align`, and --size); for pictures that are not cut to faces yet.",
     ),
+    classes: str = typer.Option(
+        None, help="Classes of your own faces in the order of their numbers, with a new name where one gets it: angry=Anger,wink."
+    ),
 ) -> None:
     """Import an official download; ends with found, used, dropped and official counts. Exit code 1 where they disagree."""
     from loupe.data.checking import describe
     from loupe.data.importing import import_set
 
     out = out or find_root() / "data" / "imported" / name
-    report = import_set(name, root, out, size=size, workers=workers, partial=partial, skip_damaged=skip_damaged, align=align)
+    report = import_set(
+        name, root, out, size=size, workers=workers, partial=partial, skip_damaged=skip_damaged, align=align, classes=classes
+    )
     print(describe(report))
     raise typer.Exit(0 if report.ok else 1)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from loupe.faces.plan import StudySetPlan
 
 ROLES = ("faces", "expression", "micro", "clips")
-VAL_SHARE, TEST_SHARE = 0.1, 0.2  # of the training people, where a set has no such part
+SHARES = {"test": 0.2, "val": 0.1}  # of the training people, where a set has no such part
 PROBE_TRAIN, PROBE_VAL = 2000, 1000  # labelled faces beside the unlabelled ones, for notebook 02's linear probe
 _CHUNK = 512
 
@@ -112,6 +113,8 @@ def write_imported(sets: ImportedSets, out: Path, size: int, seed: int) -> None:
     if sets.expression:
         source = read_images(sets.expression, size)
         rows, split = labelled_rows(source.manifest, seed, str(sets.expression))
+        named = source.manifest["label"].where(source.manifest.index.isin(rows), -1)
+        source = Store(source.images, from_zero(source.manifest.assign(label=named)))
         labelled = (source, rows, split)
         table = write_rows(out / "labelled", [(source, rows, {"split": split})], size)
         _write_landmarks(out / "labelled" / "landmarks.npy", table)
@@ -144,7 +147,7 @@ def read_images(folder: Path, size: int) -> Store:
     return store
 
 
-def labelled_rows(table: pd.DataFrame, seed: int, name: str) -> tuple[np.ndarray, np.ndarray]:
+def labelled_rows(table: pd.DataFrame, seed: int, name: str, shares: Mapping[str, float] = SHARES) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers with a class, and the split of each: train, val or test (see the module's text)."""
     rows = np.flatnonzero((table["label"] >= 0) & table["split"].isin(["train", "val", "test"]))
     split, people = table["split"].to_numpy()[rows].astype(object), table["subject"].to_numpy()[rows]
@@ -153,7 +156,7 @@ def labelled_rows(table: pd.DataFrame, seed: int, name: str) -> tuple[np.ndarray
     rng = np.random.default_rng(seed)
     if "test" not in split and "val" in split:
         split[split == "val"] = "test"
-    for part, share in (("test", TEST_SHARE), ("val", VAL_SHARE)):
+    for part, share in shares.items():
         if part in split:
             continue
         names = np.array(sorted(set(people[split == "train"])), dtype=object)
@@ -163,6 +166,12 @@ def labelled_rows(table: pd.DataFrame, seed: int, name: str) -> tuple[np.ndarray
         drawn = set(rng.permutation(names)[:count])
         split[np.array([person in drawn for person in people]) & (split == "train")] = part
     return rows, split
+
+
+def from_zero(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with its classes counted from 0 in their order: a set may have some of Aff-Wild2's classes only. -1 stays."""
+    places = {number: place for place, number in enumerate(sorted(set(table["label"]) - {-1}))}
+    return table.assign(label=[places.get(number, -1) for number in table["label"]])
 
 
 def pretraining_rows(table: pd.DataFrame, scored: pd.DataFrame, people: set[str], name: str) -> np.ndarray:

@@ -65,6 +65,7 @@ def import_set(
     partial: bool = False,
     skip_damaged: bool = False,
     align: bool = False,
+    classes: str | None = None,
 ) -> Report:
     """Import the data set `name` from its official download at `root` into `out`, and return the report.
 
@@ -72,6 +73,7 @@ def import_set(
     images.npy (pictures cut to their annotated box, where the set has one, then to the central square, and resized to size px). `align`: find the
     face instead and align it (loupe.data.align); pictures without one are dropped and listed. `partial`: you hold only a part of the set, so
     counts that differ are shown but do not fail. `skip_damaged`: drop missing and damaged pictures.
+    `classes`: your own names of classes (loupe.data.sources.classes).
 
     Raises LoupeError for an unknown set, a missing or misshapen download, a subject in two splits, and, unless `skip_damaged`, for pictures
     that are missing or damaged (dropped.csv then lists them all).
@@ -82,7 +84,9 @@ def import_set(
         raise LoupeError("--align needs --size: it stores aligned squares of so many px.")
     if workers < 1:
         raise LoupeError(f"--workers {workers} is not at least 1.")
-    listing = source(name).read(root)
+    if classes and name not in ("folder", "csv"):
+        raise LoupeError(f"--classes names the classes of your own faces (folder, csv); those of {name} are known.")
+    listing = source(name).read(root, classes) if classes else source(name).read(root)
     if listing.table.empty:
         reasons = ", ".join(f"{reason} ({n})" for reason, n in listing.dropped["reason"].value_counts().items())
         raise LoupeError(f"None of the {listing.found} {listing.entry}s listed in {root} can be used: {reasons or 'the list is empty'}.")
@@ -117,16 +121,18 @@ def _usable(listing: Listing, facts: pd.DataFrame) -> tuple[np.ndarray, pd.DataF
     if not broken.any():
         return ~broken, listing.dropped, listing.used
     gone = broken.copy()
-    parts = [pd.DataFrame({"item": table["path"][broken], "reason": reason[broken], "detail": table["clip"][broken]})]
+    parts = [pd.DataFrame({"item": table["path"][broken], "reason": reason[broken], "detail": facts["error"][broken]})]
     used = listing.used - int(broken.sum())
     if listing.entry == "clip":
         key = broken & table["role"].isin(["onset", "apex"]).to_numpy()
-        lost = dict(zip(table["clip"][key], np.where(reason[key] == NO_FACE, NO_FACE, CLIP_DAMAGED), strict=True))
-        gone |= table["clip"].isin(lost).to_numpy()
-        parts = [pd.DataFrame({"item": list(lost), "reason": list(lost.values()), "detail": ""})]
-        spare = broken & ~table["clip"].isin(lost).to_numpy()
+        lost = pd.DataFrame({"item": table["clip"][key], "detail": facts["error"][key]})
+        lost["reason"] = np.where(reason[key] == NO_FACE, NO_FACE, CLIP_DAMAGED)
+        lost = lost.drop_duplicates("item")
+        gone |= table["clip"].isin(lost["item"]).to_numpy()
+        parts = [lost]
+        spare = broken & ~table["clip"].isin(lost["item"]).to_numpy()
         parts.append(
-            pd.DataFrame({"item": table["path"][spare], "reason": f"{DAMAGED} (its clip is kept)", "detail": table["clip"][spare]})
+            pd.DataFrame({"item": table["path"][spare], "reason": f"{DAMAGED} (its clip is kept)", "detail": facts["error"][spare]})
         )
         used = listing.used - len(lost)
     return ~gone, pd.concat([listing.dropped, *parts], ignore_index=True), used

@@ -9,6 +9,7 @@ import numpy as np
 from loupe.config import Config
 from loupe.data.imported import ImportedSets, generated_part, read_sets, write_imported
 from loupe.data.sources.folder import FolderSource, read_folder
+from loupe.data.sources.listing import Dropped
 from loupe.data.store import read_store, write_store
 from loupe.faces.generate import prepare
 from loupe.faces.plan import StudySetPlan
@@ -53,6 +54,7 @@ def prepare_study(config: Config, out: Path, root: Path, workers: int) -> None:
     write_imported(imported, out, config.scale.image.size, config.data.seed)
     if imported.expression:
         return
+    dropped = Dropped()
     if config.data.source == "folder":
         folder = config.data.folder
         source = FolderSource(
@@ -63,10 +65,14 @@ def prepare_study(config: Config, out: Path, root: Path, workers: int) -> None:
             val_share=folder.val_share,
             test_share=folder.test_share,
             seed=config.data.seed,
+            classes=folder.classes,
         )
-        images, manifest = read_folder(source, config.scale.image.size)
+        images, manifest = read_folder(source, config.scale.image.size, dropped)
     else:
         stills = read_store(out / "stills")
         chosen = stills.rows(stills.manifest["split"].isin(["train", "val", "test"]).to_numpy())
         images, manifest = chosen.images, chosen.manifest
     write_store(out / "labelled", np.asarray(images), manifest)
+    if dropped.rows:
+        dropped.table().to_csv(out / "labelled" / "dropped.csv", index=False)
+        print(f"{len(dropped.rows)} entries of {source.root} are left out: {out / 'labelled' / 'dropped.csv'} says which and why.")

@@ -53,6 +53,20 @@ def own_clips(root: Path) -> None:
     (root / "faces.csv").write_text("\n".join(rows) + "\n")
 
 
+def class_folders(root: Path) -> None:
+    """Two classes of three people each."""
+    for name in ("happy", "sad"):
+        for number in range(3):
+            save(root / name / f"ann{number}_1.jpg", number)
+
+
+def smic_clips(root: Path) -> None:
+    """SMIC as in `micro.smic`, two clips only."""
+    for name in ("negative/s1_ne_01", "surprise/s1_sur_01"):
+        for frame in range(140, 143):
+            save(root / "NIR" / "s1" / "micro" / name / f"image{frame}.bmp", frame)
+
+
 def workbook(path: Path, rows: list[list[object]], sheet: str = "Sheet1") -> None:
     import openpyxl
 
@@ -62,3 +76,11 @@ def workbook(path: Path, rows: list[list[object]], sheet: str = "Sheet1") -> Non
     for row in rows:
         page.append(row)
     book.save(path)
+
+
+def doubled(folder: Path) -> None:
+    """Put a folder into a folder of its own name, as an archive that was unpacked into one, with the archive left beside it."""
+    folder.rename(folder.with_name("aside"))
+    folder.mkdir()
+    folder.with_name("aside").rename(folder / folder.name)
+    (folder / f"{folder.name}.zip").write_bytes(b"PK")

@@ -5,23 +5,30 @@ A few hundred files here, always the same ones; `python scripts/fuzz_annotations
 
 import os
 import shutil
+import struct
+import zlib
+from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
-from lookalikes import drawing, micro, stills
+from lookalikes import drawing, encoded, micro, stills
+from PIL import Image
 
 from loupe.data.checking import check_set
+from loupe.data.decoding import decode
 from loupe.data.importing import import_set
 from loupe.data.manifest import STILL_CLASSES
 from loupe.data.sources import affectnet, affwild2, casia_webface, casme2, casme3, celeba, fer2013, imdb_wiki, megc2019, rafdb, samm
 from loupe.data.sources import table as own_faces
 from loupe.data.sources.listing import Dropped
 from loupe.data.sources.micro import CLASSES, clip_rows
-from loupe.data.sources.pictures import load_picture
+from loupe.data.sources.pictures import BESIDE, load_picture
 from loupe.data.sources.recordio import read_record
+from loupe.data.sources.registry import SOURCES
 from loupe.data.sources.sheets import csv_table, excel_sheets, whole
 from loupe.data.video import FrameReader, probe
 from loupe.errors import LoupeError
@@ -327,6 +334,110 @@ def test_picture_bytes(form, harm, tmp_path):
     assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
 
 
+def as_decoded(data: bytes, clean: np.ndarray, turns: set[int]) -> bool:
+    """Whether the picture is refused in one sentence, or is the clean one, turned in one of these ways."""
+    try:
+        pixels = decode(data, "face")
+    except LoupeError as error:
+        assert str(error).startswith("face ") and "\n" not in str(error) and " at 0x" not in str(error)
+        return True
+    return any(np.array_equal(pixels, encoded.TURNS[turn](clean)) for turn in turns)
+
+
+STORED = np.asarray(drawing.face(3, 24))[:, :18]
+# Anything that a TIFF directory may hold: numbers, types and counts that exist and that do not. 274 says how the picture is turned.
+TAG = st.tuples(
+    st.one_of(st.integers(0, 65535), st.sampled_from([256, 282, 283, 305, 306, 315, 34665, 34853, 37386, 37500, 37510, 40965, 41492])),
+    st.integers(0, 20),
+    st.sampled_from([0, 1, 1, 1, 2, 9, 65535, 2**32 - 1]),
+    st.binary(max_size=24),
+)
+OTHER_TAGS = st.lists(TAG.filter(lambda tag: tag[0] != 274), max_size=6)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@given(turn=st.sampled_from([*encoded.TURNS]), others=OTHER_TAGS, harm=st.none() | HARM)
+@FAST
+def test_exif(form, turn, others, harm):
+    """Whatever else the EXIF says, a picture is turned as it says; where its bytes are damaged, it is turned somehow, never drawn otherwise."""
+    block = encoded.exif([encoded.orientation(turn), *others])
+    if harm:
+        block = block[:6] + harmed(block[6:], harm)
+    buffer, clean = BytesIO(), BytesIO()
+    Image.fromarray(STORED).save(buffer, form, exif=block)
+    Image.fromarray(STORED).save(clean, form)
+    assert as_decoded(buffer.getvalue(), decode(clean.getvalue(), "clean"), {*encoded.TURNS} if harm else {turn})
+
+
+CHUNK = st.tuples(
+    st.sampled_from([b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"bKGD", b"hIST", b"tRNS", b"pHYs", b"tIME", b"tEXt", b"zTXt", b"iTXt", b"acTL"]
+                    + [b"fcTL", b"fdAT", b"eXIf", b"PLTE", b"caBX", b"abCd", b"ABCD"]),
+    st.binary(max_size=40) | st.sampled_from([b"XML:com.adobe.xmp\0\0\0\0\0<tiff:Orientation>1</tiff:Orientation>", b"Raw profile type exif\0\0" + zlib.compress(b"x")]),
+    st.sampled_from([None, None, None, 0]),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@given(chunks=st.lists(st.tuples(st.integers(0, 3), CHUNK), min_size=1, max_size=4), turn=st.sampled_from([*encoded.TURNS]))
+@FAST
+def test_png_chunks(bits, chunks, turn):
+    """Chunks that are not the picture, right or wrong, anywhere between those that are, change no pixel of it."""
+    clean = encoded.png_chunks(STORED.astype(np.uint16) * 257 if bits == 16 else STORED)
+    parts = [clean[0], encoded.chunk(b"eXIf", encoded.exif([encoded.orientation(turn)])[6:]), *clean[1:]]
+    for place, (kind, content, check) in chunks:
+        parts.insert(place, encoded.chunk(kind, content, check))
+    turns = {*encoded.TURNS} if any(kind in (b"eXIf", b"iTXt", b"zTXt", b"tEXt") for _, (kind, _, _) in chunks) else {turn}
+    assert as_decoded(b"\x89PNG\r\n\x1a\n" + b"".join(parts), STORED, turns)
+
+
+SHORT = lambda number, *values: (number, 3, len(values), struct.pack(f"<{len(values)}H", *values))
+
+
+@given(
+    top=st.sampled_from([255, 1023, 4095, 16383, 65535]),
+    said=st.sampled_from([None, 255, 1000, 4095, 65535]),
+    inverted=st.booleans(),
+    turn=st.sampled_from([*encoded.TURNS]),
+    others=st.lists(
+        TAG.filter(lambda tag: tag[0] not in (*range(254, 285), 290, 291, 317, 320, 322, 323, 324, 325, 330, 338, 339, 340, 341, 347)),
+        max_size=4,
+    ),
+)
+@FAST
+def test_tiff_tags_of_16_bits(top, said, inverted, turn, others):
+    """Grey values of 16 bits against the definition: a share of the range that is said, else of the type's, of which a quarter at least is used."""
+    values = np.random.default_rng(top).integers(0, top + 1, (5, 7))
+    values[0, 0] = top
+    tags = [SHORT(258, 16), SHORT(262, 0 if inverted else 1), encoded.orientation(turn), *([SHORT(281, said)] if said else []), *others]
+    white = 65535 if said is None else 2 ** int(said).bit_length() - 1
+    try:
+        pixels = decode(encoded.tiff(values.astype("<u2").tobytes(), 7, 5, tags), "face")
+    except LoupeError as error:
+        assert str(error).startswith("face ") and "\n" not in str(error)
+        assert others or top > white or (said is None and top < 16384)
+        return
+    assert top <= white and (said or top >= 16384)
+    expected = [[round(value / white * 255) for value in row] for row in values.tolist()]
+    grey = encoded.TURNS[turn](np.array(expected))
+    assert (np.abs(pixels.astype(int) - (255 - grey if inverted else grey)[..., None]) <= 1).all()
+
+
+@given(tags=OTHER_TAGS, harm=st.none() | HARM)
+@FAST
+def test_tiff_tags_of_8_bits(tags, harm):
+    """Any tags in the directory of the picture itself: the decoder's own reading of it, or none."""
+    plain = [SHORT(258, 8, 8, 8), SHORT(262, 2), SHORT(277, 3)]
+    data = encoded.tiff(STORED.tobytes(), 18, 24, [*plain, *tags])
+    data = harmed(data, harm) if harm else data
+    try:
+        with Image.open(BytesIO(data)) as picture:
+            clean = np.asarray(picture.convert("RGB"))
+            deep = picture.mode[0] in "IF" or any(bits > 8 for bits in np.ravel(picture.tag_v2.get(258, 8)))
+    except Exception:
+        deep, clean = False, STORED
+    assert deep or as_decoded(data, clean, {1})
+
+
 @given(harm=HARM, number=st.sampled_from(["3", 0.25, -2.0]))
 @example(harm=("bytes", [(42, 123)]), number="3")  # numpy reads the header as Python, and its tokenizer raises an error of its own
 @FAST
@@ -357,13 +468,16 @@ def test_matlab_bytes(harm, tmp_path):
     assert len(table) + len(dropped.rows) == len(columns["full_path"])
 
 
+@pytest.mark.parametrize("part", ["all", "container"])
 @given(harm=HARM)
 @FAST
-def test_video_bytes(harm, tmp_path):
+def test_video_bytes(part, harm, tmp_path):
     path, clean = tmp_path / "film.mp4", tmp_path / "clean.mp4"
     if not clean.exists():
         drawing.film(clean)
-    path.write_bytes(harmed(clean.read_bytes(), harm))
+    data = clean.read_bytes()
+    start = data.index(b"moov") if part == "container" else 0  # its times, sizes, matrix and names lie behind the frames
+    path.write_bytes(data[:start] + harmed(data[start:], harm))
     try:
         facts = probe(path)
         last = FrameReader()(path, len(facts.times) - 1)
@@ -384,12 +498,13 @@ DOWNLOADS = {
     "casia-webface": stills.casia_records,
     "csv": drawing.own_clips,
 }
+ENTRIES_TOO = {"folder": drawing.class_folders, "smic-nir": drawing.smic_clips}
 
 
 @pytest.fixture(scope="module")
 def downloads(tmp_path_factory):
     root = tmp_path_factory.mktemp("downloads")
-    for name, make in DOWNLOADS.items():
+    for name, make in (DOWNLOADS | ENTRIES_TOO).items():
         make(root / name)
     return root
 
@@ -415,9 +530,81 @@ def test_a_download_with_one_file_harmed_or_lost(name, which, harm, skip, downlo
         assert "\n" not in str(error) and len(str(error)) < 600
         return
     dropped = pd.read_csv(out / "dropped.csv")
-    kept = ~dropped["reason"].astype(str).str.endswith("(its clip is kept)")
+    kept = ~dropped["reason"].astype(str).str.endswith("(its clip is kept)") & ~dropped["reason"].astype(str).str.startswith(BESIDE)
     assert report.found == report.used + int(kept.sum()) and report.rows >= report.used
     assert check_set(out, workers=1) == report
+    assert_stored_as_decoded(raw, out)
+
+
+def assert_stored_as_decoded(raw, out):
+    """Each stored square against the picture file itself, opened and cut in the plainest way."""
+    squares, table = np.load(out / "images.npy"), pd.read_parquet(out / "manifest.parquet")
+    for square, path in zip(squares, table["path"], strict=True):
+        if "#" in path:  # no file of its own
+            pixels = Image.fromarray(load_picture(raw, path)[1])
+        else:
+            with Image.open(raw / path) as picture:
+                pixels = picture.convert("RGB")
+        side = min(pixels.size)
+        left, top = (pixels.width - side) / 2, (pixels.height - side) / 2
+        box = (left, top, left + side, top + side)
+        expected = np.asarray(pixels.resize(square.shape[:2], Image.Resampling.LANCZOS, box=box, reducing_gap=3.0))
+        np.testing.assert_array_equal(square, expected)
+
+
+# What may come to lie in a folder of a download; %s is the stem of a file that lies there. Each is no new class and no new person.
+ENTRY = st.tuples(
+    st.integers(0, 10**6),
+    st.sampled_from(["picture", "text", "folder", "dead link", "circle", "up", "pipe"]),
+    st.sampled_from(["._%s", ".%s", "%s (1)", "%s - Copy", "%s copy 2", "%s~", "%s", "Thumbs", "\udcfc%s", "%s\n", "é%s", "e\u0301%s", " %s", "%s#1", "x" * 100]),
+    st.sampled_from([".jpg", ".JPG", ".heic", ".gif", ".bmp", ".mp4", ".txt", ".csv", ".xlsx", ""]),
+)  # fmt: skip
+
+
+def put(root: Path, where: int, kind: str, stem: str, ending: str) -> None:
+    folders = [root, *sorted(path for path in root.rglob("*") if path.is_dir() and not path.is_symlink())]
+    folder = folders[where % len(folders)]
+    files = sorted(path.stem[:100] for path in folder.iterdir() if not path.name.startswith(".")) or ["x"]
+    path = folder / (stem.replace("%s", files[where // len(folders) % len(files)]) + ending)
+    if os.path.lexists(path):
+        return
+    if kind == "picture":
+        path.write_bytes(drawing.encoded(where % 97))
+    elif kind == "text":
+        path.write_text("a,b\n1,2\n")
+    elif kind == "folder":
+        path.mkdir()
+        (path / "1.jpg").write_bytes(drawing.encoded(1))
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to({"dead link": "nowhere", "circle": path.name, "up": ".."}[kind])
+
+
+@given(name=st.sampled_from([*DOWNLOADS, *ENTRIES_TOO]), entries=st.lists(ENTRY, min_size=1, max_size=5))
+@settings(FAST, max_examples=DRAWN or 25, phases=[Phase.explicit, Phase.generate])  # a minute for each step of a shrunken example
+def test_a_download_with_odd_directory_entries(name, entries, downloads, tmp_path):
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    for folder in (raw, out):
+        shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(downloads / name, raw, copy_function=os.link)
+    clean = SOURCES[name].read(raw).table.set_index("path")
+    for entry in entries:
+        put(raw, *entry)
+    try:
+        report = import_set(name, raw, out, size=8, workers=1, partial=True)
+    except LoupeError as error:
+        assert "\n" not in str(error) and len(str(error)) < 600
+        return
+    table = pd.read_parquet(out / "manifest.parquet").set_index("path")
+    shared = table.index.intersection(clean.index)
+    facts = ["subject", "label", "label_name", "split", "clip", "frame", "onset", "offset"]
+    pd.testing.assert_frame_equal(table.loc[shared, facts], clean.loc[shared, facts])
+    assert len(shared) == len(clean) and report.rows == len(table)
+    if name not in ("folder", "casia-webface"):  # a further picture in a class folder is one of the class
+        assert len(table) == len(clean)
+    assert set(table["label_name"]) <= set(clean["label_name"])
+    assert_stored_as_decoded(raw, out)
 
 
 def test_bytes_that_are_no_workbook_or_text(tmp_path):

@@ -1,10 +1,13 @@
 """Micro-expression sets: import and check of look-alikes with the official counts, and every known trap of their annotations."""
 
+import os
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 from lookalikes import micro
-from lookalikes.drawing import workbook
+from lookalikes.drawing import doubled, workbook
 
 from loupe.data.checking import check_set
 from loupe.data.clips import onset_and_apex
@@ -13,6 +16,7 @@ from loupe.data.manifest import read_manifest
 from loupe.data.sources import casme2, casme3, megc2019, samm, smic
 from loupe.data.sources.listing import Dropped
 from loupe.data.sources.micro import Clip, clip_rows
+from loupe.data.sources.registry import source
 from loupe.data.sources.sheets import excel_sheets
 from loupe.data.store import read_store
 from loupe.errors import LoupeError
@@ -87,6 +91,28 @@ def test_samm_traps(downloads):
     assert (clips["apex_from"] == "midpoint").sum() == 3  # invalid apexes
     assert clips["subject"].str.fullmatch(r"samm-\d{3}").all()
     assert set(listing.table["frame"]) == {101, 103, 105, 5733, 5736, 5739}  # whatever the pattern of the names
+
+
+@pytest.mark.parametrize(
+    ("set_name", "download", "folders"),
+    [
+        ("casme2", "megc/CASME2", ["CASME2_RAW_selected/sub01/EP01_01f", "CASME2_RAW_selected/sub01", "CASME2_RAW_selected"]),
+        ("samm", "megc/SAMM", ["SAMM/006", "SAMM"]),
+        ("smic-hs", "megc/SMIC", ["HS/s1/micro/negative", "HS/s1/micro", "HS/s1", "HS"]),
+        ("casme3a", "casme3", ["ME_A/spNo.1", "ME_A"]),
+        ("casme3c", "casme3", ["ME_C/01/1", "ME_C"]),
+        ("megc2019", "megc", ["CASME2/CASME2_RAW_selected", "SAMM/SAMM", "SMIC"]),
+    ],
+)
+def test_a_folder_in_a_folder_of_its_own_name_loses_nothing(set_name, download, folders, downloads, tmp_path):
+    shutil.copytree(downloads / download, tmp_path / "raw", copy_function=os.link)
+    before = source(set_name).read(tmp_path / "raw")
+    for folder in folders:
+        doubled(tmp_path / "raw" / folder)
+    after = source(set_name).read(tmp_path / "raw")
+    columns = ["subject", "clip", "frame", "onset", "apex", "offset", "label"]
+    pd.testing.assert_frame_equal(after.table[columns], before.table[columns])
+    assert (after.found, after.used) == (before.found, before.used)
 
 
 def test_smic_subjects_have_one_name_in_raw_and_cropped_copies(downloads):

@@ -1,14 +1,20 @@
 """Your own faces: faces.csv, a folder of classes, a folder of videos."""
 
+import unicodedata
+
 import numpy as np
 import pandas as pd
 import pytest
-from lookalikes.drawing import save
+from lookalikes.drawing import doubled, face, save
 
 from loupe.data.checking import check_set
 from loupe.data.importing import import_set
 from loupe.data.manifest import STILL_CLASSES, read_manifest
 from loupe.data.sources.listing import Dropped
+from loupe.data.sources.paths import member, unpacked
+from loupe.data.sources.pictures import load_picture
+from loupe.data.sources.registry import source
+from loupe.data.sources.sheets import csv_table
 from loupe.data.sources.table import parse
 from loupe.errors import LoupeError
 
@@ -60,6 +66,119 @@ def test_whole_numbers_and_other_names_are_classes_too():
     table = parse(cells("path,subject,label", "a.jpg,x,wink", "b.jpg,x,blink"), "faces.csv", Dropped())
     assert table["label"].tolist() == [1, 0] and table["label_name"].tolist() == ["wink", "blink"]
     assert parse(cells("path,subject", "a.jpg,x"), "faces.csv", Dropped())["split"].tolist() == ["pretrain"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ("angry disgust fear happy neutral sad surprise", "Anger 1 Disgust 2 Fear 3 Happiness 4 Neutral 0 Sadness 5 Surprise 6"),  # FER2013
+        (
+            "anger contempt disgust fear happy sadness surprise",
+            "Anger 1 Contempt 8 Disgust 2 Fear 3 Happiness 4 Sadness 5 Surprise 6",
+        ),  # CK+
+        ("happy wink Sad", "happy 1 wink 2 Sad 0"),  # not all are known: each stays as it is
+        ("0.0 1,0 -1.0 2 NaN None 10", None),  # 3..9 are missing
+        ("0.0 1,0 -1.0 2 NaN None", "0 0 1 1 - -1 2 2 - -1 - -1"),
+        ("wink -1.0 blink nan", "wink 1 - -1 blink 0 - -1"),
+    ],
+)
+def test_names_of_classes_stay_or_are_mapped_by_name_and_no_class_is_none(labels, expected):
+    table = cells("path\tsubject\tlabel".replace("\t", ","), *(f"{n}.jpg,s{n}," for n in range(len(labels.split()))))
+    table["label"] = labels.split()
+    if expected is None:
+        with pytest.raises(LoupeError, match="labels 0, 1, 2, 10 must count from 0"):
+            parse(table, "faces.csv", Dropped())
+        return
+    table = parse(table, "faces.csv", Dropped())
+    names, numbers = expected.split()[::2], expected.split()[1::2]
+    assert table["label_name"].tolist() == [name.strip("-") for name in names] and table["label"].tolist() == [int(n) for n in numbers]
+
+
+def test_chosen_classes_override_and_the_report_says_how(tmp_path):
+    for number, name in enumerate(["happy", "sad", "happy", "7"]):
+        save(tmp_path / "raw" / name / f"s{number}_a.jpg", number)
+    report = import_set("folder", tmp_path / "raw", tmp_path / "out", classes="7=Grin,happy")
+    table = read_manifest(tmp_path / "out" / "manifest.parquet").set_index("path")
+    assert table.loc["happy/s0_a.jpg", ["label", "label_name"]].tolist() == [1, "happy"]
+    assert table.loc["7/s3_a.jpg", ["label", "label_name"]].tolist() == [0, "Grin"] and table.loc["sad/s1_a.jpg", "label"] == -1
+    assert report.mended == ["classes by name: sad = no class, 7 = 0 Grin, happy = 1 happy"] and report.unlabelled == {"sad": 1}
+    with pytest.raises(LoupeError, match="no class 'grin' to choose: it has 7, happy, sad"):
+        import_set("folder", tmp_path / "raw", tmp_path / "out", classes="grin")
+    with pytest.raises(LoupeError, match="those of rafdb are known"):
+        import_set("rafdb", tmp_path / "raw", tmp_path / "out", classes="grin")
+
+
+def test_one_person_one_class_and_one_picture_in_two_spellings(tmp_path):
+    both = [unicodedata.normalize(form, "Zoë") for form in ("NFC", "NFD")]
+    for number, name in enumerate(both):
+        save(tmp_path / "folder" / f"wink {name}" / f"{name}_{number}.jpg", number)
+    table = source("folder").read(tmp_path / "folder").table
+    assert set(table["subject"]) == {"Zoë"} and set(table["label_name"]) == {"wink Zoë"}
+    save(tmp_path / "csv" / both[1] / f"{both[0]}.jpg", 1)
+    save(tmp_path / "csv" / "b.jpg", 2)
+    rows = [f"{both[0]}/{both[1]}.jpg, {both[0]} ,x ", f"{both[1]}/{both[0]}.jpg,{both[1]},x", f"b.jpg,\xa0{both[1]} ,y", "./b.jpg,7.0,y"]
+    (tmp_path / "csv" / "faces.csv").write_text("\n".join(["path,subject,label", *rows]), encoding="utf-8")
+    listing = source("csv").read(tmp_path / "csv")
+    assert listing.table["path"].tolist() == [f"{both[1]}/{both[0]}.jpg", "b.jpg"] and set(listing.table["subject"]) == {"Zoë"}
+    assert listing.table["label_name"].tolist() == ["x", "y"] and listing.dropped["reason"].tolist() == ["picture listed twice"] * 2
+    assert parse(cells("path,subject", "a.jpg,7.0", "b.jpg,7"), "t", Dropped())["subject"].tolist() == ["7", "7"]
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+@pytest.mark.parametrize(
+    ("first", "coding"), [("", "utf-8"), ("", "utf-16"), ("\n", "utf-8-sig"), ("sep={}\r\n", "utf-8-sig"), ("sep={}\r", "utf-16")]
+)
+def test_tables_as_spreadsheets_save_them(mark, first, coding, tmp_path):
+    rows = ["path,subject,label", 'a.jpg,"Müller, A",wink', "b.jpg,s2,blink", ",,", "c.jpg,,wink"]
+    text = "\n".join(rows).replace('"Müller, A"', "Müller" if mark == "," else "Müller~ A").replace(",", mark).replace("~", ",")
+    path = tmp_path / "faces.csv"
+    path.write_bytes((first.format(mark) + text).encode(coding))
+    dropped = Dropped()
+    table = parse(csv_table(path, ()), "faces.csv", dropped)
+    assert table[["path", "subject", "label"]].values.tolist() == [
+        ["a.jpg", "Müller" if mark == "," else "Müller, A", 1],
+        ["b.jpg", "s2", 0],
+    ]
+    assert dropped.rows[0][:2] == (f"faces.csv line {6 if first else 5}", "no path or subject")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("path,subject\na.jpg,Müller\n".encode("cp1252"), "is not UTF-8"),
+        ("path,subject\na.jpg,b\n".encode("utf-16-le"), "is not UTF-8"),
+        (b"path,subject\na.jpg,b,c\nd.jpg,e\n", "line 2 has more cells than the header"),  # pandas would shift every column
+        (b"path:subject\na.jpg:b\n", "lacks the column path.*has path:subject"),
+        (b"\n\n", "it is empty"),
+    ],
+)
+def test_tables_that_cannot_be_read_are_one_sentence(data, message, tmp_path):
+    (tmp_path / "faces.csv").write_bytes(data)
+    with pytest.raises(LoupeError, match=message) as caught:
+        source("csv").read(tmp_path)
+    assert "faces.csv" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_number_sign_is_part_of_a_name_unless_a_file_holds_many(tmp_path):
+    for number, name in enumerate(["take #2.jpg", "b#3", "c.rec#7", "d.jpg"]):
+        face(number).save(tmp_path / name, "PNG")
+        np.testing.assert_array_equal(load_picture(tmp_path, name)[1], np.asarray(face(number)))
+    assert member(tmp_path, "a #1.mp4#12") == ("a #1.mp4", "12") and member(tmp_path, "c.rec#7") == ("c.rec#7", "")
+    with pytest.raises(LoupeError, match=r"d.jpg#4 is missing"):
+        load_picture(tmp_path, "d.jpg#4")
+
+
+def test_own_faces_unpacked_into_a_folder_of_its_own_name(tmp_path):
+    save(tmp_path / "fer" / "wink" / "a_1.jpg", 1)
+    save(tmp_path / "fer" / "blink" / "b_1.jpg", 2)
+    (tmp_path / "fer" / "faces.csv").write_text("path,subject\nwink/a_1.jpg,a\n")
+    doubled(tmp_path / "fer" / "wink")
+    doubled(tmp_path / "fer")
+    assert source("csv").read(tmp_path / "fer").table["path"].tolist() == ["fer/wink/a_1.jpg"]
+    table = source("folder").read(tmp_path / "fer").table
+    assert table[["path", "label_name"]].values.tolist() == [["fer/blink/b_1.jpg", "blink"], ["fer/wink/wink/a_1.jpg", "wink"]]
+    (tmp_path / "fer" / "extra").mkdir()  # something else lies beside: nothing is guessed
+    assert unpacked(tmp_path / "fer") == tmp_path / "fer"
 
 
 def test_micro_expression_clips_come_whole_with_role_and_class():

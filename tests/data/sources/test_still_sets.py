@@ -4,11 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from lookalikes import stills
+from lookalikes.drawing import doubled, save
 
 from loupe.data.checking import check_set
 from loupe.data.importing import import_set
 from loupe.data.manifest import STILL_CLASSES, read_manifest
 from loupe.data.sources import affectnet, affwild2, casia_webface, celeba, fer2013, imdb_wiki, rafdb
+from loupe.data.sources.pictures import load_picture
+from loupe.data.sources.registry import source
 from loupe.data.store import read_store
 from loupe.errors import LoupeError
 
@@ -52,6 +55,62 @@ def test_affwild2_line_i_is_frame_i_also_where_faces_are_missing(tmp_path):
     assert "cropped_aligned/10-60-1280x720_left/00003.jpg" not in table.index
     assert table.loc["cropped_aligned/10-60-1280x720_left/00004.jpg", "frame"] == 4
     assert {"affwild2-10-60-1280x720_left", "affwild2-10-60-1280x720_right"} <= set(table["subject"])
+
+
+@pytest.mark.parametrize(
+    "second", ["cropped_aligned_new_50_vids", "cropped_aligned/cropped_aligned_new_50_vids", "a/b/cropped_aligned_new_50_vids"]
+)
+def test_affwild2_faces_of_the_second_folder_are_found_wherever_it_lies(second, tmp_path):
+    stills.affwild2(tmp_path)
+    (tmp_path / second).mkdir(parents=True)
+    (tmp_path / "cropped_aligned/video7").rename(tmp_path / second / "video7")
+    if second.startswith("cropped_aligned/"):  # as it is handed out: both inside one
+        (tmp_path / "cropped_aligned/cropped_aligned").mkdir()
+        for video in (tmp_path / "cropped_aligned").glob("*-*"):
+            video.rename(tmp_path / "cropped_aligned/cropped_aligned" / video.name)
+    listing = affwild2.read(tmp_path)
+    assert (listing.found, listing.used) == CASES["affwild2"][2:4] and f"{second}/video7/00007.jpg" in set(listing.table["path"])
+    assert listing.release.endswith("cropped_aligned, cropped_aligned_new_50_vids")
+    save(tmp_path / "x/y/z/cropped_aligned_again/video7/00007.jpg", 9)  # the same frame once more: the shallower folder counts
+    again = affwild2.read(tmp_path)
+    assert again.used == listing.used and "x/y/z/cropped_aligned_again/video7/00007.jpg" in set(again.dropped["item"])
+
+
+@pytest.mark.parametrize(
+    ("case", "folder"),
+    [
+        ("affwild2", "cropped_aligned/video7"),
+        ("affectnet-old", "Manually_Annotated/Manually_Annotated_Images"),
+        ("affectnet-new", "val_set"),
+        ("affectnet-new", "val_set/images"),
+        ("rafdb", "basic/Image/aligned"),
+        ("celeba", "img_align_celeba"),
+        ("imdb-wiki", "wiki_crop"),
+        ("casia-folders", "CASIA-WebFace"),
+    ],
+)
+def test_a_folder_in_a_folder_of_its_own_name_loses_nothing(case, folder, tmp_path):
+    name, write, found, used, *_ = CASES[case]
+    write(tmp_path)
+    doubled(tmp_path / folder)
+    listing = source(name).read(tmp_path)
+    assert (listing.found, listing.used) == (found, used)
+
+
+def test_tables_as_spreadsheets_save_them_are_read_the_same(tmp_path):
+    stills.affectnet_old(tmp_path)
+    whole = affectnet.read(tmp_path).table
+    text = (tmp_path / "training.csv").read_text()
+    quoted = [",".join(f'"{cell}"' if ";" in cell else cell for cell in line.split(",")) for line in text.splitlines()]
+    (tmp_path / "training.csv").write_text("sep=,\n" + "\n".join(quoted), encoding="utf-16")
+    pd.testing.assert_frame_equal(affectnet.read(tmp_path).table, whole)
+    stills.fer2013(tmp_path)
+    whole = fer2013.read_plus(tmp_path).table.drop(columns=["path", "source"])
+    for name in ("fer2013.csv", "fer2013new.csv"):
+        (tmp_path / name).write_text("sep=;\n" + (tmp_path / name).read_text().replace(",", ";"))
+    listing = fer2013.read_plus(tmp_path)
+    pd.testing.assert_frame_equal(listing.table.drop(columns=["path", "source"]), whole)
+    assert load_picture(tmp_path, listing.table["path"][0])[1].shape == (48, 48, 3)
 
 
 def test_affwild2_older_folders_and_orders_are_read_and_the_latest_edition_wins(tmp_path):

@@ -17,7 +17,7 @@ import pandas as pd
 
 from loupe.data.manifest import STILL_CLASSES
 from loupe.data.sources.listing import Count, Dropped, Listing, finish
-from loupe.data.sources.pictures import check_root, find_folder, picture_names
+from loupe.data.sources.pictures import check_root, find_folder, picture_names, subfolders
 from loupe.data.sources.sheets import csv_table, whole
 from loupe.errors import LoupeError
 
@@ -41,7 +41,7 @@ def read(root: Path) -> Listing:
     base = find_folder(root, ["Manually_Annotated_Images"])
     if base is None:
         raise LoupeError(f"{root} holds no folder Manually_Annotated_Images: unpack AffectNet's pictures there.")
-    present = {f"{folder.name}/{name}" for folder in base.iterdir() if folder.is_dir() for name in picture_names(folder)}
+    present = {f"{folder.name}/{name}" for folder in subfolders(base) for name in picture_names(folder)}
     dropped, parts, found, tallies = Dropped(), [], 0, {}
     for split, path in csv:
         cells = csv_table(path, _CSV)
@@ -59,8 +59,8 @@ def parse_old(cells: pd.DataFrame, split: str, name: str, present: set[str], dro
     Dropped: codes outside 0..10, non-faces, pictures that are not there, and pictures listed twice.
     """
     tally, rows, seen = [0] * len(CODES), [], set()
-    for line, row in enumerate(cells[list(_CSV)].itertuples(index=False), start=2):
-        item, code = f"{name} line {line}", whole(row.expression)
+    for row in cells[list(_CSV)].itertuples():
+        item, code = f"{name} line {row.Index + 2}", whole(row.expression)
         path = PureWindowsPath(row.subDirectory_filePath).as_posix()
         if code is None or not 0 <= code < len(CODES):
             dropped.add(item, "expression is no code 0..10", row.expression)
@@ -85,13 +85,14 @@ def _read_new(root: Path) -> Listing:
     dropped, parts, found, tallies = Dropped(), [], 0, {}
     for split, name in (("train", "train_set"), ("val", "val_set")):
         folder = find_folder(root, [name])
-        if folder is None or not (folder / "images").is_dir() or not (folder / "annotations").is_dir():
+        images, annotations = (folder and find_folder(folder, [part], depth=1) for part in ("images", "annotations"))
+        if not images or not annotations:
             raise LoupeError(f"{root} holds no {name}/images and {name}/annotations: unpack AffectNet there.")
         tally, rows = [0] * len(CODES), []
-        for picture in picture_names(folder / "images"):
+        for picture in picture_names(images):
             found += 1
-            path = (folder / "images" / picture).relative_to(root).as_posix()
-            stem = folder / "annotations" / Path(picture).stem
+            path = (images / picture).relative_to(root).as_posix()
+            stem = annotations / Path(picture).stem
             code = number_in(Path(f"{stem}_exp.npy"))
             if code is None or code != int(code) or not 0 <= code < 8:
                 dropped.add(path, "expression is no code 0..7" if Path(f"{stem}_exp.npy").exists() else "no expression file", "")
@@ -99,8 +100,8 @@ def _read_new(root: Path) -> Listing:
             tally[int(code)] += 1
             valence, arousal = (number_in(Path(f"{stem}_{kind}.npy")) for kind in ("val", "aro"))
             rows.append((path, int(code), _affect(valence), _affect(arousal)))
-        pictures = {Path(picture).stem for picture in picture_names(folder / "images")}
-        for annotation in sorted((folder / "annotations").glob("*_exp.npy")):
+        pictures = {Path(picture).stem for picture in picture_names(images)}
+        for annotation in sorted(annotations.glob("[!.]*_exp.npy")):
             if annotation.name.removesuffix("_exp.npy") not in pictures:
                 found += 1
                 dropped.add(annotation.relative_to(root).as_posix(), "picture is missing")
@@ -161,5 +162,5 @@ def number_in(path: Path) -> float | None:
 
 
 def _below(root: Path, name: str) -> Path | None:
-    folders = [root, *(child for child in root.iterdir() if child.is_dir())]
+    folders = [root, *subfolders(root)]
     return next((folder / name for folder in sorted(folders) if (folder / name).is_file()), None)

@@ -1,7 +1,8 @@
 """Aff-Wild2 EXPR (ABAW challenges): one class a video frame, official train and validation videos, cropped and aligned faces.
 
 Layout: `6th ABAW Annotations/EXPR_Recognition_Challenge/{Train_Set,Validation_Set}/<video>.txt` (older years:
-`annotations/EXPR_Set/{Training_Set,Validation_Set}`) and `cropped_aligned/<video>/00001.jpg`. Data line i (from 1) labels `{i:05d}.jpg`; -1 means
+`annotations/EXPR_Set/{Training_Set,Validation_Set}`) and `cropped_aligned/<video>/00001.jpg`; the faces of 50 newer videos lie in a folder of their
+own, `cropped_aligned_new_50_vids`, beside or in the first. Data line i (from 1) labels `{i:05d}.jpg`; -1 means
 ignore; frames without a detected face have no picture; `_left` and `_right` are two persons of one video. Counts: EmotiEffLib, ABAW6 notebooks.
 Who a person is across videos is not published: subject = the annotation file.
 """
@@ -16,7 +17,7 @@ import pandas as pd
 
 from loupe.data.manifest import STILL_CLASSES
 from loupe.data.sources.listing import Count, Dropped, Listing, finish
-from loupe.data.sources.pictures import check_root, find_folder, numbered_pictures, subfolders
+from loupe.data.sources.pictures import check_root, numbered_pictures, strays, subfolders
 from loupe.data.sources.sheets import lines, whole
 from loupe.errors import LoupeError
 
@@ -39,17 +40,24 @@ def read(root: Path) -> Listing:
     """Read annotations and list the faces; raises LoupeError where a folder is absent or a file's header is not a list of classes."""
     check_root(root, TITLE)
     annotations = _annotations(root)
-    faces = find_folder(root, ["cropped_aligned"])
-    if faces is None:
+    faces = _face_folders(root)
+    if not faces:
         raise LoupeError(f"{root} holds no folder cropped_aligned: unpack the organisers' cropped and aligned faces there.")
-    names = {folder.name: folder for folder in subfolders(faces)}
+    videos: dict[str, list[Path]] = {}
+    for folder in (video for part in faces for video in subfolders(part) if video not in faces):
+        videos.setdefault(folder.name, []).append(folder)
     dropped, parts, found, outnumbered = Dropped(), [], 0, 0
     missing = {"train": 0, "val": 0}
     files = {"train": 0, "val": 0}
     for folder, split in _split_folders(annotations):
-        for path in sorted(folder.glob("*.txt")):
+        for path in sorted(folder.glob("[!.]*.txt")):
             labels = parse(lines(path), str(path))
-            pictures = numbered_pictures(names[path.stem]) if path.stem in names else {}
+            pictures: dict[int, Path] = {}  # of a frame in two folders the picture in the first counts
+            for video in videos.get(path.stem, []):
+                new = {frame: picture for frame, picture in numbered_pictures(video).items() if frame not in pictures}
+                for item, why in strays(video, new):
+                    dropped.add(f"{video.relative_to(root).as_posix()}/{item}", why)
+                pictures |= new
             part, lacking, surplus = _video(path.stem, split, labels, pictures, root, dropped)
             found += len(labels) + surplus
             missing[split] += lacking
@@ -57,7 +65,7 @@ def read(root: Path) -> Listing:
             outnumbered += surplus > 1
             parts.append(part)
     if not any(len(part) for part in parts):
-        raise LoupeError(f"No labelled frame of {annotations} has a face in {faces}: are both of the same release?")
+        raise LoupeError(f"No labelled frame of {annotations} has a face in {faces[0]}: are both of the same release?")
     table = pd.concat(parts, ignore_index=True)
     counts = [Count("val files", files["val"], (FILES["val"],), source="EmotiEffLib")]
     per_class = table.groupby(["split", "label"]).size()
@@ -70,7 +78,7 @@ def read(root: Path) -> Listing:
         counts.append(Count(f"{split} labelled, no face", missing[split], (lost,), 0.5, "EmotiEffLib, 50 % for other face crops"))
     counts.append(Count("videos with 2 or more pictures beyond the labels", outnumbered, (0,), source="off by one is known"))
     counts.append(Count("damaged label lines", sum(row[1] == DAMAGED for row in dropped.rows), (0,), source="official files have none"))
-    release = f"{annotations.relative_to(root).as_posix()}, {faces.name}"
+    release = ", ".join([annotations.relative_to(root).as_posix(), *dict.fromkeys(folder.name for folder in faces)])
     return Listing(finish(table, "affwild2", release), dropped.table(), found, len(table), "frame", release, counts)
 
 
@@ -112,6 +120,15 @@ def _video(
     table = pd.DataFrame(rows, columns=["path", "frame", "label"])
     table["label_name"] = table["label"].map(dict(enumerate(STILL_CLASSES))).astype(str)
     return table.assign(split=split, subject=f"affwild2-{name}", clip=f"affwild2-{name}"), lacking, len(surplus)
+
+
+def _face_folders(root: Path) -> list[Path]:
+    """Every folder `cropped_aligned...` at most four levels below root, the shallowest first."""
+    level, found = [root], []
+    for _ in range(5):
+        found += [folder for folder in level if folder.name.lower().startswith("cropped_aligned")]
+        level = [child for folder in level for child in subfolders(folder)]
+    return found
 
 
 def _annotations(root: Path) -> Path:

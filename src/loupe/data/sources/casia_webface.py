@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from loupe.data.sources.listing import Count, Dropped, Listing, finish
-from loupe.data.sources.pictures import check_root, find_file, picture_names, subfolders
+from loupe.data.sources.pictures import OTHER_ENDING, SUFFIXES, check_root, find_file, left_over, picture_names, subfolders
 from loupe.data.sources.recordio import read_record
 from loupe.data.sources.sheets import lines
 from loupe.errors import LoupeError
@@ -37,6 +37,8 @@ def read(root: Path) -> Listing:
             dropped.add(where, "folder without pictures")
         else:
             rows += [(f"{where}/{name}", f"casia-{int(person.name)}") for name in names]
+            for item, why in left_over(person, set(names), SUFFIXES, "deeper than <person>/<picture>"):
+                dropped.add(f"{where}/{item}", why)
     release = base.relative_to(root).as_posix()
     return _listing(rows, dropped, "folders" if release == "." else release, (PICTURES,))
 
@@ -86,7 +88,9 @@ def _listing(rows: list[tuple[str, str]], dropped: Dropped, release: str, pictur
         raise LoupeError(f"The {TITLE} download ({release}) holds no pictures: unpack it again.")
     counts = [Count("pictures", len(table), pictures, source="Yi et al.; InsightFace's copy has 490,623")]
     counts.append(Count("people", table["subject"].nunique(), (PEOPLE, 10572), source="Yi et al.; InsightFace's copy has 10,572"))
-    counts.append(Count("missing or damaged", len(dropped.rows), (0,), source="every person has pictures"))
+    counts.append(
+        Count("missing or damaged", sum(row[1] != OTHER_ENDING for row in dropped.rows), (0,), source="every person has pictures")
+    )
     found = len(table) + len(dropped.rows)
     return Listing(finish(table, "casia-webface", release), dropped.table(), found, len(table), "image", release, counts)
 

@@ -27,8 +27,6 @@ def read(root: Path) -> Listing:
     folder = find_folder(root, ["img_align_celeba"])
     if folder is None:
         raise LoupeError(f"{root} holds no folder img_align_celeba: unpack img_align_celeba.zip there.")
-    if not picture_names(folder) and find_folder(folder / "img_align_celeba", ["img_align_celeba"], depth=0):
-        folder = folder / "img_align_celeba"  # some copies are packed twice
     lists = {
         name: find_file(root, name.replace(".", r"\."), name)
         for name in ("list_attr_celeba.txt", "identity_CelebA.txt", "list_eval_partition.txt")

@@ -8,6 +8,7 @@ Public copies hold hundreds of equal pictures in two splits: the import reports 
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +16,7 @@ import pandas as pd
 from loupe.data.manifest import STILL_CLASSES
 from loupe.data.sources.listing import Count, Dropped, Listing, finish
 from loupe.data.sources.pictures import check_root, find_file
-from loupe.data.sources.sheets import csv_table, whole
+from loupe.data.sources.sheets import csv_table, encoding_error, separator, whole
 from loupe.errors import LoupeError
 
 TITLE = "FER2013"
@@ -64,7 +65,12 @@ def pixel_lines(path: Path) -> tuple[pd.DataFrame, list[int]]:
     """
     rows, offsets = [], []
     with path.open("rb") as file:
-        header = [_clean(field) for field in file.readline().split(b",")]
+        head = file.readline()
+        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise encoding_error(path)
+        head = file.readline() if _clean(head).lower().startswith("sep=") else head
+        mark = separator(_clean(head)).encode()
+        header = [_clean(field) for field in head.split(mark)]
         for column in ("emotion", "Usage", "pixels"):
             if column not in header:
                 raise LoupeError(f"{path} lacks the column {column!r}: use the official fer2013.csv.")
@@ -75,7 +81,7 @@ def pixel_lines(path: Path) -> tuple[pd.DataFrame, list[int]]:
                 break
             if not line.strip():
                 continue
-            fields = line.split(b",")
+            fields = line.split(mark)
             get = lambda column: _clean(fields[place[column]]) if place[column] < len(fields) else ""  # noqa: B023 (used at once)
             rows.append((get("emotion"), get("Usage"), len(fields) == len(header) and get("pixels").count(" ") == 48 * 48 - 1))
             offsets.append(offset)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from loupe.data.sources.listing import Count, Listing, finish
-from loupe.data.sources.pictures import check_root
+from loupe.data.sources.listing import Count, Dropped, Listing, finish
+from loupe.data.sources.pictures import BESIDE, check_root, file_names, left_over, subfolders
 from loupe.data.video import SUFFIXES, probe
 from loupe.errors import LoupeError
 from loupe.progress import track
@@ -22,7 +22,7 @@ TITLE = "video"
 def read(root: Path) -> Listing:
     """Decode every video once for its times; raises LoupeError where there is none, or one is damaged or cut short."""
     check_root(root, TITLE)
-    videos = sorted(path for path in (*root.glob("*"), *root.glob("*/*")) if path.suffix.lower() in SUFFIXES and path.is_file())
+    videos = sorted(folder / name for folder in (root, *subfolders(root)) for name in file_names(folder, SUFFIXES))
     if not videos:
         raise LoupeError(f"{root} holds no videos ({', '.join(SUFFIXES)}), neither directly nor in sub-folders of one subject each.")
     parts, variable = [], 0
@@ -36,5 +36,7 @@ def read(root: Path) -> Listing:
     table = pd.concat(parts, ignore_index=True).assign(split="unlabelled")
     counts = [Count("videos", len(videos)), Count("videos of variable frame rate", variable)]
     release = f"{len(videos)} videos"
-    nothing = pd.DataFrame(columns=["item", "reason", "detail"], dtype=str)
-    return Listing(finish(table, "video", release), nothing, len(table), len(table), "frame", release, counts)
+    dropped, used = Dropped(), {video.relative_to(root).as_posix() for video in videos}
+    for item, why in left_over(root, used, SUFFIXES, "deeper than <subject>/<film>"):
+        dropped.add(item, BESIDE + why)
+    return Listing(finish(table, "video", release), dropped.table(), len(table), len(table), "frame", release, counts)

@@ -1,4 +1,4 @@
-"""Any labelled faces: class sub-folders, or a CSV with the columns path, label, subject, split."""
+"""Your own labelled faces, for `loupe data import folder`, `import csv` and `make study DATA=folder`: class sub-folders, or a CSV beside the pictures."""
 
 from __future__ import annotations
 
@@ -8,22 +8,67 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageOps
 
+from loupe.data.examining import square
+from loupe.data.imported import from_zero, labelled_rows
 from loupe.data.manifest import check_manifest, complete
+from loupe.data.sources.classes import told
+from loupe.data.sources.listing import Dropped, Listing, finish
+from loupe.data.sources.paths import unpacked
+from loupe.data.sources.pictures import SUFFIXES, check_root, left_over, load_picture, picture_names, subfolders
+from loupe.data.sources.sheets import csv_table
+from loupe.data.sources.sheets import name as plain
+from loupe.data.sources.table import NEEDED, WITHOUT_LABEL, parse, stills
 from loupe.errors import LoupeError
 from loupe.progress import track
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+TABLE = "faces.csv"
+SUBJECT = "([^_.]+)"
+
+
+def read_csv(root: Path, classes: str | None = None, csv: str = TABLE, needed: tuple[str, ...] = NEEDED) -> Listing:
+    """Read a table of faces; raises LoupeError where it is missing, lacks a column, or a label, split, frame or mark makes no sense."""
+    check_root(root, "CSV")
+    base = root if (root / csv).is_file() else unpacked(root)
+    if not (base / csv).is_file():
+        hint = "correct data.folder.csv or " if csv != TABLE else ""
+        raise LoupeError(f"{base} holds no {csv}, it is missing: {hint}write it with the columns {', '.join(needed)} (see data/README.md).")
+    cells, dropped = csv_table(base / csv, ()), Dropped()
+    table = parse(cells, csv, dropped, base, classes, needed)
+    table["path"] = _below(root, base) + table["path"]
+    return Listing(finish(table, "csv", csv), dropped.table(), len(cells), len(table), "row", csv, [], told(table))
+
+
+def read_classes(root: Path, classes: str | None = None, subject_pattern: str = SUBJECT) -> Listing:
+    """`<class>/<picture>`; the first group of the pattern, found in a picture's name, is its subject. Raises LoupeError where there is no picture."""
+    check_root(root, "folder")
+    base = unpacked(root)
+    paths = [group / name for group in subfolders(base) for name in picture_names(group)]
+    if not paths:
+        raise LoupeError(
+            f"{root} holds no pictures in sub-folders: put each class into a sub-folder, or write a {TABLE} and import it as csv."
+        )
+    pattern, dropped, rows = re.compile(subject_pattern), Dropped(), []
+    for path in paths:
+        subject, place = pattern.search(plain(path.stem)), path.relative_to(root).as_posix()
+        if not subject or not subject.groups() or not subject.group(1):
+            dropped.add(place, f"its name tells no subject by the pattern {subject_pattern}")
+        else:
+            rows.append((place, plain(path.parent.name), subject.group(1)))
+    table = stills(pd.DataFrame(rows, columns=["path", "label", "subject"]), root.name, classes)
+    for item, why in left_over(root, {path.relative_to(root).as_posix() for path in paths}, SUFFIXES, "not in <class>/<picture>"):
+        dropped.add(item, why)
+    found = len(table) + len(dropped.rows)
+    return Listing(finish(table, "folder", root.name), dropped.table(), found, len(table), "image", root.name, [], told(table))
 
 
 @dataclass(frozen=True)
 class FolderSource:
     """Where the pictures are and how to read them.
 
-    root: folder; csv: file name inside it or None for class sub-folders; subject_pattern: regular expression whose first group, found in a
-    file's name, is its subject (class sub-folders only); crop: left, top, right, bottom of the face square as shares of the picture;
-    val_share, test_share: shares of the subjects, drawn with `seed`, where no split column says otherwise.
+    root: folder; csv: file name inside it or None for class sub-folders; subject_pattern: see `read_classes`; crop: left, top, right, bottom of the
+    face square as shares of the picture; val_share, test_share: shares of the subjects, drawn with `seed`, where the CSV gives no such split;
+    classes: see `loupe.data.sources.classes`.
     """
 
     root: Path
@@ -33,103 +78,58 @@ class FolderSource:
     val_share: float
     test_share: float
     seed: int
+    classes: str | None = None
+
+    def __post_init__(self) -> None:
+        left, top, right, bottom = self.crop
+        if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+            raise LoupeError(f"data.folder.crop is {list(self.crop)}, but must be left, top, right, bottom between 0 and 1.")
+        if not (0 < self.val_share and 0 < self.test_share and self.val_share + self.test_share < 1):
+            raise LoupeError("data.folder.val_share and test_share must be above 0 and leave something for training.")
 
 
-def read_folder(source: FolderSource, size: int) -> tuple[np.ndarray, pd.DataFrame]:
-    """Read every picture, cut its face square, resize it to `size` px.
+def read_folder(source: FolderSource, size: int, dropped: Dropped | None = None) -> tuple[np.ndarray, pd.DataFrame]:
+    """Read every picture with a class, cut its face square, resize it to `size` px. What was left out and why goes to `dropped`.
 
-    Returns (uint8 (N, size, size, 3), manifest). Classes are the sorted label names, unless the CSV gives numbers.
-    Raises LoupeError for a missing root or CSV, a missing column, a label that is empty or outside the class list, an unreadable or
-    zero-byte picture, or a subject in two splits; it names the file.
+    Returns (uint8 (N, size, size, 3), manifest), classes counted from 0. Raises LoupeError for a missing root or CSV, a missing column, a senseless
+    label or split, fewer than two classes, an unreadable picture, or a subject in two splits; it names the file.
     """
     if not source.root.is_dir():
         hint = "unpack the archive there first" if source.root.exists() else "put your faces there or correct `raw` in conf/study.yaml"
         raise LoupeError(f"The data root {source.root} is not a folder: {hint}.")
-    table = _from_csv(source) if source.csv else _from_class_folders(source)
-    if table.empty:
-        raise LoupeError(f"{source.root} holds no pictures ({', '.join(_SUFFIXES)}): put each class into a sub-folder or name a CSV.")
-    table = _with_classes(table, source)
-    if "split" not in table:
-        table["split"] = _draw_splits(table["subject"], source)
-    check = complete(table.assign(sample=range(len(table))))
-    check_manifest(check, source.csv or str(source.root))
-    images = np.stack([_read_face(source.root / path, source.crop, size) for path in track(table["source"], "reading faces")])
+    if source.csv:
+        listing = read_csv(source.root, source.classes, source.csv, (*NEEDED, "label"))
+    else:
+        listing = read_classes(source.root, source.classes, source.subject_pattern)
+    where, table = str(source.root / (source.csv or "")), listing.table
+    if not table["split"].isin(["train", "val", "test"]).all():
+        raise LoupeError(f"{where}: split must be train, val or test here; unlabelled faces and clips go through `loupe data import csv`.")
+    check_manifest(table, where)
+    left = Dropped([*listing.dropped.itertuples(index=False, name=None)])
+    for row in table[table["label"] < 0].itertuples():
+        left.add(row.path, WITHOUT_LABEL, row.label_name)
+    table = table[table["label"] >= 0].reset_index(drop=True)
+    if table["label"].nunique() < 2:
+        hint = f"; left out were {len(left.rows)}, first {': '.join(left.rows[0][:2])}" if left.rows else ""
+        raise LoupeError(f"{where} has fewer than two classes ({', '.join(sorted(set(table['label_name'])))}){hint}.")
+    if dropped is not None:
+        dropped.rows += left.rows
+    for sentence in listing.mended:
+        print(f"{where}: {sentence}")
+    images = np.stack([_face(source, path, size) for path in track(table["path"], "reading faces")])
+    shares = {"test": source.test_share, "val": source.val_share / (1 - source.test_share)}
+    _, split = labelled_rows(table, source.seed, where, shares)
+    check = complete(from_zero(table).assign(split=split, sample=range(len(table))))
+    check_manifest(check, where)
     return images, check
 
 
-def _from_csv(source: FolderSource) -> pd.DataFrame:
-    path = source.root / source.csv
-    if not path.is_file():
-        raise LoupeError(f"{path} is missing: correct data.folder.csv or put the file there.")
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise LoupeError(f"{path} is not a readable CSV ({error}): save it as UTF-8 with commas and a header line.") from error
-    for column in ("path", "label", "subject"):
-        if column not in table:
-            raise LoupeError(f"{path} lacks the column {column}: it needs path, label, subject and, if you have one, split.")
-        empty = table.index[table[column].str.strip() == ""]
-        if len(empty):
-            raise LoupeError(f"{path}, line {empty[0] + 2}: {column} is empty; fill it in or delete the line.")
-    if "split" in table:
-        wrong = table.index[~table["split"].isin(["train", "val", "test"])]
-        if len(wrong):
-            raise LoupeError(f"{path}, line {wrong[0] + 2}: split is {table['split'][wrong[0]]!r}, but must be train, val or test.")
-    return table.rename(columns={"path": "source", "label": "label_name"}).drop(columns=[c for c in ("sample",) if c in table])
+def _face(source: FolderSource, path: str, size: int) -> np.ndarray:
+    _, pixels = load_picture(source.root, path)
+    height, width = pixels.shape[:2]
+    left, top, right, bottom = source.crop
+    return square(pixels, (left * width, top * height, (right - left) * width, (bottom - top) * height), size)
 
 
-def _from_class_folders(source: FolderSource) -> pd.DataFrame:
-    pattern = re.compile(source.subject_pattern)
-    rows = []
-    for path in sorted(source.root.glob("*/*")):
-        if path.suffix.lower() not in _SUFFIXES:
-            continue
-        found = pattern.search(path.stem)
-        if not found or not found.groups():
-            raise LoupeError(f"{path} tells no subject by the pattern {source.subject_pattern!r}: correct data.folder.subject_pattern.")
-        rows.append({"source": path.relative_to(source.root).as_posix(), "label_name": path.parent.name, "subject": found.group(1)})
-    return pd.DataFrame(rows, columns=["source", "label_name", "subject"])
-
-
-def _with_classes(table: pd.DataFrame, source: FolderSource) -> pd.DataFrame:
-    """Number the classes. All-numeric labels keep their numbers and must count from 0 without gaps."""
-    names = sorted(table["label_name"].unique())
-    if all(re.fullmatch(r"-?\d+", name) for name in names):
-        numbers = sorted(int(name) for name in names)
-        if numbers != list(range(len(numbers))):
-            bad = next((n for i, n in enumerate(numbers) if n != i), numbers[0])
-            line = table.index[table["label_name"].astype(int) == bad][0]
-            raise LoupeError(
-                f"{source.root / (source.csv or '')}, picture {table['source'][line]}: label {bad} is outside the class list 0..{len(numbers) - 1}; "
-                "number the classes from 0 without gaps or write their names."
-            )
-        names = [str(n) for n in numbers]
-    if len(names) < 2:
-        raise LoupeError(f"{source.root} has one class only ({names[0]}): at least two are needed.")
-    return table.assign(label=table["label_name"].map({name: i for i, name in enumerate(names)}))
-
-
-def _draw_splits(subjects: pd.Series, source: FolderSource) -> np.ndarray:
-    """Whole subjects go to one split each."""
-    people = np.array(sorted(subjects.unique()))
-    order = np.random.default_rng(source.seed).permutation(people)
-    test = round(len(people) * source.test_share)
-    val = max(1, round(len(people) * source.val_share))
-    if test < 1 or len(people) - test - val < 1:
-        raise LoupeError(f"{source.root} has {len(people)} subject(s), too few for train, val and test: check data.folder.subject_pattern.")
-    split = {person: "test" for person in order[:test]} | {person: "val" for person in order[test : test + val]}
-    return subjects.map(lambda person: split.get(person, "train")).to_numpy()
-
-
-def _read_face(path: Path, crop: tuple[float, float, float, float], size: int) -> np.ndarray:
-    if not path.is_file():
-        raise LoupeError(f"{path} is listed but missing: put the picture there or delete its line.")
-    if path.stat().st_size == 0:
-        raise LoupeError(f"{path} is empty (0 bytes): copy the picture again or delete it.")
-    try:
-        with Image.open(path) as picture:
-            picture = ImageOps.exif_transpose(picture).convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise LoupeError(f"{path} cannot be read as a picture ({error}): copy it again or delete it.") from error
-    box = tuple(share * side for share, side in zip(crop, picture.size * 2, strict=True))
-    return np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0))
+def _below(root: Path, base: Path) -> str:
+    return "" if base == root else base.relative_to(root).as_posix() + "/"

@@ -13,7 +13,7 @@ import pandas as pd
 
 from loupe.data.sources.listing import Count, Dropped, Listing, finish
 from loupe.data.sources.matlab import Absent, Unreadable, number, struct_fields, text
-from loupe.data.sources.pictures import check_root, find_folder, picture_names
+from loupe.data.sources.pictures import check_root, find_folder, picture_names, subfolders
 from loupe.errors import LoupeError
 
 TITLE = "IMDB-WIKI"
@@ -33,7 +33,7 @@ def read(root: Path) -> Listing:
             continue
         columns = load(folder / f"{half}.mat", half)
         base = folder.relative_to(root).as_posix()
-        present = {f"{child.name}/{name}" for child in sorted(folder.iterdir()) if child.is_dir() for name in picture_names(child)}
+        present = {f"{child.name}/{name}" for child in subfolders(folder) for name in picture_names(child)}
         rows = len(columns["full_path"])
         parts.append(parse(columns, half, base, present, dropped))
         found += rows

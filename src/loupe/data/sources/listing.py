@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from loupe.data.manifest import COLUMNS, complete
+from loupe.data.sources import sheets
 
 EXTRA_COLUMNS = ("path", "release", "time", "emotion", "apex_from", "units", "valence", "arousal", "box", "partition", "attributes")
 
@@ -48,7 +49,8 @@ class Listing:
     """The annotations of one download.
 
     table: the manifest schema plus `path` (below the root, POSIX; `file#offset` for a picture inside a file) and any of EXTRA_COLUMNS;
-    dropped: item, reason, detail; found: annotated entries read; used: entries in `table`, so found = used + len(dropped);
+    dropped: item, reason, detail; found: annotated entries read; used: entries in `table`, so found = used + len(dropped), less the rows of files
+    that are no entries (their reason begins with loupe.data.sources.pictures.BESIDE);
     entry: what an entry is ("clip", "image", "frame"); mended: sentences about rows corrected by a published correction.
     """
 
@@ -63,7 +65,10 @@ class Listing:
 
 
 def finish(table: pd.DataFrame, name: str, release: str) -> pd.DataFrame:
-    """Rows in the manifest's order and types, numbered, followed by the extra columns that the set has."""
+    """Rows in the manifest's order and types, numbered, followed by the extra columns that the set has. One person or class has one spelling."""
+    for column in ("subject", "label_name"):
+        if column in table:
+            table = table.assign(**{column: table[column].astype(str).map(sheets.name)})
     table = table.reset_index(drop=True).assign(release=release)
     table = table.assign(sample=range(len(table)), set=name, source=table["path"])
     extra = [column for column in EXTRA_COLUMNS if column in table]

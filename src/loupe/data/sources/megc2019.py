@@ -15,8 +15,8 @@ import pandas as pd
 from loupe.data.sources import casme2, samm, smic
 from loupe.data.sources.listing import Count, Dropped, Listing, finish
 from loupe.data.sources.micro import CLASSES
-from loupe.data.sources.pictures import check_root, find_folder
-from loupe.data.sources.sheets import lines, whole
+from loupe.data.sources.pictures import BESIDE, check_root, find_folder
+from loupe.data.sources.sheets import lines, separator, whole
 from loupe.errors import LoupeError
 
 TITLE = "MEGC2019"
@@ -46,9 +46,9 @@ def read(root: Path) -> Listing:
     if not path.is_file() and (root / "combined_3class_gt-2.csv").is_file():
         raise LoupeError(f"{root} holds combined_3class_gt-2.csv, which has a damaged row: use {LIST} of the organisers.")
     entries = parse(lines(path), str(path))
-    frames = pd.concat([_clips_of(root, name) for name in OFFICIAL], ignore_index=True)
-    places = frames.groupby("clip", sort=False).indices
     dropped, parts = Dropped(), []
+    frames = pd.concat([_clips_of(root, name, dropped) for name in OFFICIAL], ignore_index=True)
+    places = frames.groupby("clip", sort=False).indices
     for entry in entries:
         if entry.clip in places:
             part = frames.iloc[places[entry.clip]]
@@ -74,7 +74,7 @@ def parse(rows: list[str], name: str) -> list[Entry]:
     for number, row in enumerate(rows, start=1):
         if not row.strip():
             continue
-        fields = [field.strip() for field in row.split(",")]
+        fields = [field.strip() for field in row.split(separator(row))]
         label = whole(fields[3]) if len(fields) == 4 else None
         if len(fields) != 4 or fields[0].lower() not in OFFICIAL or label not in (0, 1, 2):
             raise LoupeError(f"{name}, line {number}, is not set,subject,clip,0|1|2: use {LIST} of the organisers, unchanged.")
@@ -103,10 +103,12 @@ def _names(source: str, subject: str, clip: str) -> tuple[str, str]:
     return f"samm-{number:03d}", f"samm-{clip}"
 
 
-def _clips_of(root: Path, name: str) -> pd.DataFrame:
-    """Frame rows of one set; paths below `root`."""
+def _clips_of(root: Path, name: str, dropped: Dropped) -> pd.DataFrame:
+    """Frame rows of one set, paths below `root`; files beside its frames go to `dropped`."""
     folder = find_folder(root, _FOLDERS[name], depth=1)
     if folder is None:
         raise LoupeError(f"{root} holds no folder {_FOLDERS[name][0]}: the composite needs CASME II, SAMM and SMIC beside {LIST}.")
-    table = _READERS[name](folder).table
-    return table.assign(path=folder.relative_to(root).as_posix() + "/" + table["path"])
+    listing, place = _READERS[name](folder), folder.relative_to(root).as_posix()
+    for row in listing.dropped[listing.dropped["reason"].str.startswith(BESIDE)].itertuples():
+        dropped.add(f"{place}/{row.item}", row.reason)
+    return listing.table.assign(path=place + "/" + listing.table["path"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from loupe.data.sources.listing import Dropped
-from loupe.data.sources.pictures import numbered_pictures
+from loupe.data.sources.paths import unpacked
+from loupe.data.sources.pictures import numbered_pictures, strays, subfolders
 from loupe.data.sources.sheets import whole
 
 CLASSES = ("negative", "positive", "surprise")  # MEGC2019, labels 0, 1, 2
@@ -96,7 +98,7 @@ def clip_rows(
 ) -> tuple[pd.DataFrame, list[str]]:
     """One row for every frame onset..offset that has a picture, and sentences about what was mended.
 
-    A clip is dropped, with a reason, when it has no folder, no onset or offset, offset not after onset, no picture at one of them (a last or
+    Files beside the frames that are none go to `dropped`, too. A clip is dropped, with a reason, when it has no folder, no onset or offset, offset not after onset, no picture at one of them (a last or
     first frame off by one is moved inwards and reported), or when the same clip is annotated twice. `corrections` (row -> column -> value) are
     applied only where the annotation contradicts itself or the pictures: a later release may have mended the file. A missing apex, one
     outside (onset, offset] and one without a picture become the picture nearest to the midpoint, and `apex_from` says so.
@@ -111,6 +113,9 @@ def clip_rows(
             continue
         if clip.folder not in listed:
             listed[clip.folder] = frames_of(clip.folder)
+            place = clip.folder.relative_to(root).as_posix()
+            for item, why in strays(clip.folder, listed[clip.folder]):
+                dropped.add(f"{place}/{item}", why)
         frames = listed[clip.folder]
         change = (corrections or {}).get(clip.row)
         if change and not _consistent(clip, frames):
@@ -140,11 +145,11 @@ def child(folder: Path, *names: str) -> Path | None:
     """Follow folder names without regard to case; None where one is missing."""
     for name in names:
         direct = folder / name
-        if not direct.is_dir():
-            direct = next((entry for entry in sorted(folder.iterdir()) if entry.name.lower() == name.lower() and entry.is_dir()), None)
+        if not os.path.isdir(direct):  # Path.is_dir raises for names that are too long
+            direct = next((entry for entry in subfolders(folder) if entry.name.lower() == name.lower()), None)
         if direct is None:
             return None
-        folder = direct
+        folder = unpacked(direct)
     return folder
 
 

@@ -49,7 +49,7 @@ def parse(rows: list[str], name: str, present: set[str], dropped: Dropped) -> tu
     """Rows (path = aligned file name) and how many lines were read. Labels 1..7 in RAF-DB's order; a list numbered from 0 is refused, since its
     order cannot be known.
     """
-    if any(row.split()[1:] == ["0"] for row in rows):
+    if any([whole(cell) for cell in row.split()[1:]] == [0] for row in rows):
         raise LoupeError(f"{name} has the label 0, but RAF-DB counts from 1: use the official list, not one renumbered by somebody.")
     kept, found, seen = [], 0, set()
     for number, row in enumerate(rows, start=1):

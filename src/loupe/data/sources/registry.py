@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from loupe.data.sources import (
     affectnet,
@@ -15,12 +14,12 @@ from loupe.data.sources import (
     celeba,
     fer2013,
     films,
+    folder,
     imdb_wiki,
     megc2019,
     rafdb,
     samm,
     smic,
-    table,
 )
 from loupe.data.sources.listing import Listing
 from loupe.errors import LoupeError
@@ -28,11 +27,12 @@ from loupe.errors import LoupeError
 
 @dataclass(frozen=True)
 class Source:
-    """title: for people; use: what the papers use it for; read: root of the official download -> Listing."""
+    """title: for people; use: what the papers use it for; read: root of the official download -> Listing; those of
+    your own faces take `classes`, too."""
 
     title: str
     use: str
-    read: Callable[[Path], Listing]
+    read: Callable[..., Listing]
 
 
 SOURCES = {
@@ -52,8 +52,8 @@ SOURCES = {
     "celeba": Source("CelebA", "pre-training", celeba.read),
     "imdb-wiki": Source("IMDB-WIKI", "pre-training", imdb_wiki.read),
     "casia-webface": Source("CASIA-WebFace", "pre-training", casia_webface.read),
-    "folder": Source("pictures by class", "your own", table.read_folder),
-    "csv": Source("faces.csv", "your own", table.read),
+    "folder": Source("pictures by class", "your own", folder.read_classes),
+    "csv": Source("faces.csv", "your own", folder.read_csv),
     "video": Source("folder of videos", "your own", films.read),
 }
 

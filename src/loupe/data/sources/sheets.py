@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import itertools
 import math
+import re
+import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 
 from loupe.errors import LoupeError
 
 Cells = list[list[object]]
+_WHOLE = re.compile(r"([+-]?\d{1,9})(?:[.,]0{1,2})?", re.ASCII)  # three zeros may be thousands
 
 
 def excel_sheets(path: Path) -> dict[str, Cells]:
@@ -67,28 +74,77 @@ def _below(cells: Cells, place: dict[str, int]) -> pd.DataFrame:
 
 
 def csv_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """A CSV with a header as text columns; raises LoupeError naming the file for a missing file, an unreadable one and a missing column."""
-    if not path.is_file():
-        raise LoupeError(f"{path} is missing: put the official file there.")
+    """A CSV with a header as text columns, without spaces around the cells, as spreadsheets write it: with commas, semicolons, tabs or bars, a first
+    line `sep=;`, in UTF-8 or UTF-16. Index: the number of its line in the file, less 2; empty lines are left out.
+
+    Raises LoupeError naming the file for a missing one, another encoding, a line of more cells than the header, and a missing column.
+    """
+    table: list[list[str]] = []
+    places: list[int] = []
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", on_bad_lines="error", skipinitialspace=True)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, csv.Error, ValueError) as error:
-        raise LoupeError(f"{path} is not a readable CSV ({type(error).__name__}): download it again.") from error
-    table.columns = [str(column).strip() for column in table.columns]
+        with _opened(path) as file:
+            ahead, head, mark = _header(file)
+            reader = csv.reader(itertools.chain([head], file), delimiter=mark or separator(head), skipinitialspace=True, strict=True)
+            header = [cell.strip() for cell in next(reader, [])]
+            for row in reader:
+                cells = [cell.strip() for cell in row]
+                if any(cells[len(header) :]):
+                    raise csv.Error(f"line {reader.line_num + ahead} has more cells than the header: names with a separator need quotes")
+                if any(cells):
+                    table.append(cells[: len(header)] + [""] * (len(header) - len(cells)))
+                    places.append(reader.line_num + ahead - 2)
+    except (csv.Error, OSError) as error:
+        raise LoupeError(f"{path} is not a readable CSV ({error}); save it as UTF-8 with commas and a header line.") from error
+    except UnicodeError as error:
+        raise encoding_error(path) from error
     for column in columns:
-        if column not in table:
+        if column not in header:
             raise LoupeError(f"{path} lacks the column {column!r}: use the official file or rename the column back.")
-    return table.reset_index(drop=True).fillna("")
+    frame = pd.DataFrame(table, columns=header, index=places, dtype=object)
+    return frame.loc[:, ~frame.columns.duplicated()]
+
+
+def separator(header: str) -> str:
+    """What stands between the cells of a header: the comma, semicolon, tab or bar that makes most cells of it."""
+    return max(",;\t|", key=lambda mark: len(next(csv.reader([header], delimiter=mark), [])))
+
+
+def _header(file: Iterable[str]) -> tuple[int, str, str]:
+    """How many lines stand before the header, the header, and the separator that a line `sep=` announces, or ""."""
+    mark = ""
+    for ahead, line in enumerate(file):
+        if line.lower().startswith("sep="):
+            mark = line.rstrip("\r\n")[4:5]
+        elif "\0" in line:  # UTF-16 without its mark
+            raise UnicodeError
+        elif line.strip():
+            return ahead, line, mark
+    raise csv.Error("it is empty")
 
 
 def lines(path: Path) -> list[str]:
-    """Lines of a text file without their ends; raises LoupeError naming the file when it is absent or not text."""
-    if not path.is_file():
-        raise LoupeError(f"{path} is missing: put the official file there.")
+    """Lines of a text file in UTF-8 or UTF-16 without their ends; raises LoupeError naming the file when it is absent or not such text."""
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except (UnicodeDecodeError, OSError) as error:
-        raise LoupeError(f"{path} is not a readable text file ({type(error).__name__}): download it again.") from error
+        with _opened(path) as file:
+            return file.read().splitlines()
+    except UnicodeError as error:
+        raise encoding_error(path) from error
+    except OSError as error:
+        raise LoupeError(f"{path} is not a readable text file ({error}): download it again.") from error
+
+
+def _opened(path: Path) -> TextIO:
+    if not path.is_file():
+        raise LoupeError(f"{path} is missing: put the file there.")
+    with path.open("rb") as file:
+        wide = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return path.open(encoding="utf-16" if wide else "utf-8-sig", newline="")
+
+
+def encoding_error(path: Path) -> LoupeError:
+    return LoupeError(
+        f"{path} is not UTF-8, and what its letters are in another encoding cannot be known: save it as UTF-8 (in Excel: CSV UTF-8)."
+    )
 
 
 def text(value: object) -> str:
@@ -100,13 +156,15 @@ def text(value: object) -> str:
     return str(value).strip()
 
 
+def name(value: str) -> str:
+    """The name of a person or a class as names are compared: in Unicode's composed form (NFC), without spaces around and with single ones inside."""
+    return " ".join(unicodedata.normalize("NFC", value).split())
+
+
 def whole(value: str) -> int | None:
-    """A whole number of at most 9 digits ("46", "46.0", " -1 "), or None for anything else ("", "/", "4.5", "nan")."""
-    value = value.strip()
-    if value.endswith(".0"):
-        value = value[:-2]
-    digits = value[1:] if value[:1] in "+-" else value
-    return int(value) if digits.isascii() and digits.isdigit() and len(digits) <= 9 else None
+    """A whole number of at most 9 digits ("46", "46.0", "46,0", " -1 "), or None for anything else ("", "/", "4.5", "nan")."""
+    match = _WHOLE.fullmatch(value.strip())
+    return int(match.group(1)) if match else None
 
 
 def _plain(header: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from loupe.data.sources.listing import Count, Dropped, Listing, finish
 from loupe.data.sources.micro import CLASSES, Clip, clip_rows
+from loupe.data.sources.paths import unpacked
 from loupe.data.sources.pictures import check_root, find_folder, numbered_pictures, subfolders
 from loupe.errors import LoupeError
 
@@ -59,7 +60,7 @@ def parse(base: Path, camera: str, dropped: Dropped, root: Path) -> list[Clip]:
     """Every folder base/<subject>/micro/<class>/<clip>; names outside this scheme go to `dropped`."""
     clips = []
     for person in subfolders(base):
-        for group in subfolders(person / "micro"):
+        for group in subfolders(unpacked(person / "micro")):
             for folder in subfolders(group):
                 item, kind = folder.relative_to(root).as_posix(), group.name.lower()
                 subject, name = canonical_subject(person.name), canonical_clip(folder.name)

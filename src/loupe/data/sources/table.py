@@ -1,85 +1,85 @@
-"""`csv`: your own faces, as the table `faces.csv` beside them; `folder`: a sub-folder a class, subjects by the start of the file names.
+"""Rows of one's own table: stills with classes and splits, or micro-expression clips.
 
 Columns: `path` (below the folder; `film.mp4#12` is frame 12 of a video) and `subject`; as far as there are any: `label`, `split` (train, val, test or
 pretrain), `clip`, `frame`, `fps`, `time` (s), `onset`, `apex`, `offset`. Rows with an onset are micro-expression clips: one row a frame, apex may be
 empty (then the frame nearest to the midpoint), labels negative, positive, surprise; any other name has no class, and `none` says that nothing is
-shown. Otherwise labels are the eight Aff-Wild2 names, or other names, or whole numbers from 0; an empty one has no class.
+shown. Otherwise labels are names or whole numbers from 0 (loupe.data.sources.classes); an empty one, NaN, None and -1 have no class.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from loupe.data.manifest import STILL_CLASSES
-from loupe.data.sources.listing import Dropped, Listing, finish
+from loupe.data.sources.classes import class_numbers
+from loupe.data.sources.listing import Dropped
 from loupe.data.sources.micro import CLASSES, role
-from loupe.data.sources.pictures import check_root, picture_names, subfolders
-from loupe.data.sources.sheets import csv_table, whole
+from loupe.data.sources.paths import spelt
+from loupe.data.sources.sheets import name as plain
+from loupe.data.sources.sheets import whole
 from loupe.errors import LoupeError
 
-TITLE = "CSV"
-TABLE = "faces.csv"
 SPLITS = ("train", "val", "test", "pretrain")
 OPTIONAL = ("label", "split", "clip", "frame", "fps", "time", "onset", "apex", "offset")
+NEEDED = ("path", "subject")
 WITHOUT_LABEL, NO_PATH = "no class", "no path or subject"
+_EMPTY = ("nan", "NaN", "None", "<NA>", "N/A", "n/a", "#N/A", "null", "NULL")  # as programs write a cell without a value
 
 
-def read(root: Path) -> Listing:
-    """Read faces.csv; raises LoupeError where it is missing, lacks a column, or a label, split, frame or mark makes no sense."""
-    check_root(root, TITLE)
-    if not (root / TABLE).is_file():
-        raise LoupeError(f"{root} holds no {TABLE}: write one with the columns path and subject (see data/README.md).")
-    cells = csv_table(root / TABLE, ())
-    dropped = Dropped()
-    table = parse(cells, TABLE, dropped)
-    return Listing(finish(table, "csv", TABLE), dropped.table(), len(cells), len(table), "row", TABLE, [])
+def parse(
+    cells: pd.DataFrame,
+    name: str,
+    dropped: Dropped,
+    root: Path | None = None,
+    classes: str | None = None,
+    needed: tuple[str, ...] = NEEDED,
+) -> pd.DataFrame:
+    """Rows of the table (text throughout, "" for an empty cell); those that lack what is needed, or are doubled, go to `dropped`.
 
-
-def read_folder(root: Path) -> Listing:
-    """`<class>/<subject>_anything.jpg`; raises LoupeError where there is none. A subject is a file name up to its first `_` or `.`."""
-    check_root(root, "folder")
-    paths = [(group.name, name) for group in subfolders(root) for name in picture_names(group)]
-    if not paths:
-        raise LoupeError(
-            f"{root} holds no pictures in sub-folders: put each class into a sub-folder, or write a {TABLE} and import it as csv."
-        )
-    cells = pd.DataFrame(
-        [(f"{group}/{name}", group, re.split(r"[_.]", name)[0]) for group, name in paths], columns=["path", "label", "subject"]
-    )
-    dropped = Dropped()
-    table = parse(cells, root.name, dropped)
-    return Listing(finish(table, "folder", root.name), dropped.table(), len(cells), len(table), "image", root.name, [])
-
-
-def parse(cells: pd.DataFrame, name: str, dropped: Dropped) -> pd.DataFrame:
-    """Rows of the table (text throughout, "" for an empty cell); those without a path or subject, or doubled, go to `dropped`."""
-    columns = {str(column).strip().lower(): column for column in cells}
-    for column in ("path", "subject"):
+    root: where the pictures lie, so that their names are looked up in either Unicode form; classes: see `class_numbers`. Raises LoupeError where a
+    column is missing, or a label, split, frame or mark makes no sense.
+    """
+    columns = {plain(str(column)).lower(): column for column in reversed(list(cells))}
+    for column in needed:
         if column not in columns:
-            raise LoupeError(f"{name} lacks the column {column}: it needs path and subject, and takes {', '.join(OPTIONAL)}.")
+            raise LoupeError(
+                f"{name} lacks the column {column}: it needs {', '.join(needed)}, takes {', '.join(OPTIONAL)}, and has {', '.join(columns)[:99]}."
+            )
     cells = pd.DataFrame(
-        {key: cells[column].astype(str).str.strip() for key, column in columns.items() if key in ("path", "subject", *OPTIONAL)}
+        {key: [_cell(key, value) for value in cells[column]] for key, column in columns.items() if key in (*NEEDED, *OPTIONAL)},
+        index=cells.index,
+        dtype=object,
     )
     seen, rows = set(), []
-    for line, cell in enumerate(cells.to_dict("records"), start=2):
-        item, path = f"{name} line {line}", cell["path"].replace("\\", "/")
-        if not path or not cell["subject"]:
-            dropped.add(item, NO_PATH, f"{path} {cell['subject']}".strip())
-        elif PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+    for line, cell in zip(cells.index + 2, cells.to_dict("records"), strict=True):
+        item, path = f"{name} line {line}", cell["path"]
+        if path and (PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts):
             raise LoupeError(f"{item}: {path} leads out of the folder; name pictures below it.")
+        path = spelt(root, path) if root else path
+        if any(not cell[column] for column in needed):
+            dropped.add(item, NO_PATH if not path or not cell["subject"] else WITHOUT_LABEL, f"{path} {cell['subject']}".strip())
         elif path in seen:
             dropped.add(item, "picture listed twice", path)
         else:
             seen.add(path)
             rows.append({**cell, **_numbers(cell, item), "path": path, "item": item})
-    table = pd.DataFrame(rows, columns=[*cells, *(c for c in ("path", "item") if c not in cells)])
+    table = pd.DataFrame(rows, columns=[*cells, "item"])
     if table.empty:
         return pd.DataFrame(columns=["path", "subject", "split", "label", "label_name"])
-    table = _micro(table, dropped) if "onset" in table and (table["onset"] >= 0).any() else _plain(table)
+    table = _micro(table, dropped) if "onset" in table and (table["onset"] >= 0).any() else stills(table, name, classes)
     return table.drop(columns="item")
+
+
+def _cell(column: str, value: object) -> str:
+    """A cell as it is compared. One person is one, as `7` and `7.0`, too; NA stands for no value, but may be somebody's initials."""
+    value = str(value).strip()
+    if value in _EMPTY or (value == "NA" and column != "subject"):
+        return ""
+    if column == "path":
+        return PurePosixPath(value.replace("\\", "/")).as_posix() if value else ""
+    value = plain(value)
+    return value[:-2] if column in ("subject", "clip") and value.endswith(".0") and whole(value) is not None else value
 
 
 def _numbers(cell: dict, item: str) -> dict:
@@ -96,36 +96,25 @@ def _numbers(cell: dict, item: str) -> dict:
             try:
                 found[key] = float(cell[key]) if cell[key] else float("nan")
             except ValueError as error:
-                raise LoupeError(f"{item}: {key} is {cell[key]!r}, but must be a number.") from error
+                raise LoupeError(f"{item}: {key} is {cell[key]!r}, but must be a number with a decimal point.") from error
             if found[key] < 0 or found[key] == float("inf"):
                 raise LoupeError(f"{item}: {key} is {cell[key]!r}, but must be a number, 0 or more.")
     return found
 
 
-def _plain(table: pd.DataFrame) -> pd.DataFrame:
+def stills(table: pd.DataFrame, name: str, classes: str | None = None) -> pd.DataFrame:
+    """Splits and class numbers of a table with path, subject and, as far as it has them, label and split. `emotion` keeps labels that were renamed."""
     if "split" in table:
         wrong = table[~table["split"].isin(SPLITS)]
         if len(wrong):
             raise LoupeError(f"{wrong['item'].iloc[0]}: split is {wrong['split'].iloc[0]!r}, but must be one of {', '.join(SPLITS)}.")
     else:
         table = table.assign(split="train" if "label" in table else "pretrain")
-    names = table["label"] if "label" in table else pd.Series("", index=table.index)
-    numbers = _class_numbers(sorted(set(names) - {""}), table["item"].iloc[0].split(" line ")[0])
-    spelt = {name: STILL_CLASSES[number] if name.capitalize() in STILL_CLASSES else name for name, number in numbers.items()}
-    return table.assign(label=[numbers.get(name, -1) for name in names], label_name=[spelt.get(name, "") for name in names])
-
-
-def _class_numbers(names: list[str], where: str) -> dict[str, int]:
-    if names and all(name.capitalize() in STILL_CLASSES for name in names):
-        return {name: STILL_CLASSES.index(name.capitalize()) for name in names}
-    if names and all(re.fullmatch(r"-?\d+", name, re.ASCII) for name in names):
-        numbers = sorted({int(name) for name in names if int(name) != -1})
-        if numbers != list(range(len(numbers))):
-            raise LoupeError(
-                f"{where}: the labels {', '.join(map(str, numbers[:9]))} must count from 0 without gaps (-1 or empty: no class)."
-            )
-        return {name: int(name) for name in names}
-    return {name: number for number, name in enumerate(names)}
+    given = table["label"] if "label" in table else pd.Series("", index=table.index)
+    meaning = class_numbers(set(given), name, classes)
+    if classes or any(number >= 0 and named != label and whole(label) is None for label, (number, named) in meaning.items()):
+        table = table.assign(emotion=given)
+    return table.assign(label=[meaning[label][0] for label in given], label_name=[meaning[label][1] for label in given])
 
 
 def _micro(table: pd.DataFrame, dropped: Dropped) -> pd.DataFrame:
