@@ -8,17 +8,18 @@ from typing import Protocol
 
 import numpy as np
 
-from loupe.data.align.blazeface import BlazeFace
-from loupe.data.align.face_mesh import FaceMesh
+from loupe.data.align.blazeface import BlazeFace, Detection
+from loupe.data.align.face_mesh import SURE, FaceMesh
 from loupe.data.face_layout import five_points
 
+PLAIN_LOOKS = 2  # of `BlazeFace.looks`: the upright whole. What only a later one shows must be beyond doubt
 SAME = 0.2  # mean distance of the points, in sides of the face, below which two findings are one face
 
 
 @dataclass(frozen=True)
 class Face:
-    """box: left, top, right, bottom of the points; points: (68, 2) iBUG; pupils: (2, 2), the picture's left one first; all px. score (detector), presence
-    (landmarks): 0..1.
+    """box: left, top, right, bottom of the points; points: (68, 2) iBUG; pupils: (2, 2), the picture's left one first; all px. score (detector): 0..1;
+    presence (landmarks): a logit, beyond doubt from `face_mesh.SURE`.
     """
 
     box: np.ndarray
@@ -54,17 +55,25 @@ class MediaPipeFinder:
         self._detect, self._mesh = BlazeFace(), FaceMesh()
 
     def __call__(self, pixels: np.ndarray) -> list[Face]:
+        for number, found in enumerate(self._detect.looks(pixels)):
+            faces = self._confirmed(pixels, found, SURE if number >= PLAIN_LOOKS else 0.0)
+            if faces:
+                return sorted(faces, key=lambda face: -face.side)
+        return []
+
+    def _confirmed(self, pixels: np.ndarray, detections: list[Detection], least: float) -> list[Face]:
+        """Faces of at least this presence among the detections, each once."""
         faces: list[Face] = []
-        for found in sorted(self._detect(pixels), key=lambda detection: -detection.score):
+        for found in detections:
             placed = self._mesh(pixels, found.box, found.points[:2])
-            if placed is None:
+            if placed is None or placed[2] < least:
                 continue
             points, pupils, presence = placed
             face = Face(np.concatenate([points.min(0), points.max(0)]), points, pupils, found.score, presence)
             # Several boxes on one face, as a tight crop can give, lead the mesh to the same points.
             if all(np.linalg.norm(face.points - other.points, axis=1).mean() > SAME * other.side for other in faces):
                 faces.append(face)
-        return sorted(faces, key=lambda face: -face.side)
+        return faces
 
 
 def follow(frames: Iterable[np.ndarray], find: FaceFinder, reach: float = 0.5) -> Iterator[Face | None]:

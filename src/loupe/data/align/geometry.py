@@ -52,6 +52,14 @@ def box_transform(centre: tuple[float, float], side: float, angle: float = 0.0) 
     return SimilarityTransform(scale=side, rotation=angle, translation=corner).inverse
 
 
+def reduced(pixels: np.ndarray, shrink: int) -> np.ndarray:
+    """uint8 (H, W, 3) averaged down by a whole factor, strip by strip: a very large picture is not copied."""
+    if shrink == 1:
+        return pixels
+    strips = range(0, len(pixels), 16 * shrink)
+    return np.concatenate([np.asarray(Image.fromarray(pixels[top : top + 16 * shrink]).reduce(shrink)) for top in strips])
+
+
 def warp(pixels: np.ndarray, transform: SimilarityTransform, size: int, smooth: bool = True) -> np.ndarray:
     """Resample uint8 (H, W, 3) to the square that `transform` maps to the unit square: uint8 (size, size, 3). What lies outside is black.
 
