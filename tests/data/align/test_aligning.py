@@ -78,8 +78,9 @@ def test_one_face_is_followed_and_nobody_takes_over():
         [face(12, 10, 90)],  # the followed one is hidden
         [face(110, 104, 60), face(12, 10, 90)],
     ]
-    followed = list(follow(range(5), lambda number: video[number]))
+    followed, seen = zip(*follow(range(5), lambda number: video[number]), strict=True)
     assert [None if found is None else found.box[0] for found in followed] == [None, 100, 104, None, 110]
+    assert seen == (0, 2, 2, 1, 2)
 
 
 def test_jobs_tell_pictures_clips_and_videos_apart():

@@ -76,20 +76,28 @@ class MediaPipeFinder:
         return faces
 
 
-def follow(frames: Iterable[np.ndarray], find: FaceFinder, reach: float = 0.5) -> Iterator[Face | None]:
-    """One face through a video: the largest of the first frame that has any, then in each frame the one nearest to where it last was.
+def follow(frames: Iterable[np.ndarray], find: FaceFinder, reach: float = 0.5) -> Iterator[tuple[Face | None, int]]:
+    """One face through a video, and how many faces each frame shows: the largest of the first frame that has any, then in each frame the one nearest to
+    where it last was, within `reach` sides of the last box.
 
-    None for a frame in which no face is nearer than `reach` sides of the last box: nothing is invented, and nobody else takes over.
+    Where it is not there (a cut, a head out of sight), it is taken up again as soon as a frame shows exactly one face in a place where no other
+    person has been seen; nobody else takes over. None for a frame without it: nothing is invented.
     """
     last: Face | None = None
+    others: list[Face] = []  # where faces were seen beside the followed one, the newest last
     for pixels in frames:
         faces = find(pixels)
+        face, new = faces[0] if faces else None, []
         if last is not None:
-            here = last
-            faces = [
-                face for face in faces if np.linalg.norm(face.centre - here.centre) <= reach * here.side and 0.5 < face.side / here.side < 2
-            ]
-            faces.sort(key=lambda face: float(np.linalg.norm(face.centre - here.centre)))
-        face = faces[0] if faces else None
+            near = [other for other in faces if _reaches(last, other, reach)]
+            new = [other for other in faces if not any(_reaches(known, other, reach) for known in others)]
+            face = min(near, key=lambda other, here=last.centre: float(np.linalg.norm(other.centre - here)), default=None)
+            face = face or (new[0] if len(new) == 1 else None)
+        beside = [other for other in faces if other is not face and (face is not None or other not in new)]
+        others = [known for known in others if not any(_reaches(known, other, reach) for other in beside)] + beside
         last = face or last
-        yield face
+        yield face, len(faces)
+
+
+def _reaches(last: Face, face: Face, reach: float) -> bool:
+    return bool(np.linalg.norm(face.centre - last.centre) <= reach * last.side and 0.5 < face.side / last.side < 2)
