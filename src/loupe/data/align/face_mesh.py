@@ -40,11 +40,11 @@ class FaceMesh:
         mesh, presence = self._placed(pixels, box, eyes)
         if presence < SURE:
             mesh, presence = max((mesh, presence), self._placed(pixels, box, eyes[::-1]), key=lambda placed: placed[1])
-        for _ in range(_ROUNDS):
-            again = self._around(pixels, mesh) if 0 <= presence < SURE else (mesh, presence)
-            if again[1] <= presence:
-                break
-            mesh, presence = again
+            for _ in range(_ROUNDS if presence >= 0 else 0):
+                again, surer = self._around(pixels, mesh)
+                if surer < presence + 1:
+                    break
+                mesh, presence = again, surer
         if presence < 0:
             return None
         pupils = np.stack([self._pupil(pixels, mesh[list(pair)], mirrored) for pair, mirrored in zip(_CORNERS, (False, True), strict=True)])

@@ -16,7 +16,7 @@ PLAIN_LOOKS = 2  # of `BlazeFace.looks`: the upright whole. What only a later on
 SAME = 0.2  # mean distance of the points, in sides of the face, below which two findings are one face
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Face:
     """box: left, top, right, bottom of the points; points: (68, 2) iBUG; pupils: (2, 2), the picture's left one first; all px. score (detector): 0..1;
     presence (landmarks): a logit, beyond doubt from `face_mesh.SURE`.
