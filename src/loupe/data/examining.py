@@ -22,6 +22,7 @@ from loupe.progress import track
 PIECE = 1024
 DAMAGED = "picture is missing or damaged"
 NO_FACE = "no face found"
+NOT_FOLLOWED = "the face that was followed is not here"
 _FACTS = ["sha", "dhash", "width", "height", "reason", "error"]
 
 
@@ -52,7 +53,7 @@ def examine(table: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     facts = pd.concat(facts, ignore_index=True)
     if aligned is not None:
         five = [np.asarray(points, dtype=np.float32) * plan.size for points in aligned["five"]]
-        facts = facts.assign(faces=aligned["faces"].to_numpy(), landmarks=pd.Series(five, dtype=object))
+        facts = facts.assign(piece=aligned["piece"].to_numpy(), faces=aligned["faces"].to_numpy(), landmarks=pd.Series(five, dtype=object))
     elif plan.size is not None and "landmarks" in table:
         facts = facts.assign(landmarks=pd.Series(_moved(table, facts, plan.size), dtype=object))
     return facts
@@ -73,7 +74,7 @@ def _moved(table: pd.DataFrame, facts: pd.DataFrame, size: int) -> list[np.ndarr
 def _open_scratch(table: pd.DataFrame, plan: Plan) -> None:
     """Keep finished pieces of the same work only: another list, root, size, alignment or box makes them useless, and so does the loss of the squares."""
     plan.scratch.mkdir(parents=True, exist_ok=True)
-    work = hashlib.sha256("\n".join([str(plan.root.resolve()), str(plan.size), str(plan.align), *table["path"]]).encode())
+    work = hashlib.sha256("\n".join([str(plan.root.resolve()), str(plan.size), f"{plan.align} 2", *table["path"]]).encode())
     for box in table["box"] if "box" in table else ():
         work.update(np.asarray(box, dtype=float).tobytes() + b";")
     tag = work.hexdigest()[:16]
@@ -128,7 +129,10 @@ def _pieces(table: pd.DataFrame, plan: Plan, pool: ThreadPoolExecutor, aligned: 
     paths = table["path"].to_numpy()
 
     def look(row: int) -> tuple[tuple, np.ndarray | None]:
-        return _look(plan, paths[row], None if boxes is None else boxes[row], None if matrices is None else matrices[row])
+        fact, small = _look(plan, paths[row], None if boxes is None else boxes[row], None if matrices is None else matrices[row])
+        if fact[-2] == NO_FACE and aligned["faces"][row]:
+            fact = (*fact[:-2], NOT_FOLLOWED, f"{paths[row]} shows other faces, or more than one where none was before")
+        return fact, small
 
     def make(start: int) -> pd.DataFrame:
         facts, pixels = [], None if plan.size is None else np.load(plan.squares, mmap_mode="r+")

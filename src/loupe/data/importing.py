@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from loupe.data.examining import DAMAGED, NO_FACE, PIECE, Plan, examine
+from loupe.data.examining import DAMAGED, PIECE, Plan, examine
 from loupe.data.imagehash import across_splits
 from loupe.data.manifest import check_manifest
+from loupe.data.sources.films import DAMAGED_FILM
 from loupe.data.sources.listing import Count, Listing
 from loupe.data.sources.registry import source
 from loupe.errors import LoupeError
@@ -71,9 +72,9 @@ def import_set(
 
     Writes manifest.parquet (with path below root, sha256, width and height), dropped.csv, duplicates.csv and import.json; with `size` also
     images.npy (pictures cut to their annotated box, where the set has one, then to the central square, and resized to size px). `align`: find the
-    face instead and align it (loupe.data.align); pictures without one are dropped and listed. `partial`: you hold only a part of the set, so
-    counts that differ are shown but do not fail. `skip_damaged`: drop missing and damaged pictures.
-    `classes`: your own names of classes (loupe.data.sources.classes).
+    face instead and align it (loupe.data.align); pictures without one are dropped and listed, and `piece` counts the pieces between the cuts of a
+    film. `partial`: you hold only a part of the set, so counts that differ are shown but do not fail. `skip_damaged`: drop missing and damaged
+    pictures and films. `classes`: your own names of classes (loupe.data.sources.classes).
 
     Raises LoupeError for an unknown set, a missing or misshapen download, a subject in two splits, and, unless `skip_damaged`, for pictures
     that are missing or damaged (dropped.csv then lists them all).
@@ -87,6 +88,8 @@ def import_set(
     if classes and name not in ("folder", "csv"):
         raise LoupeError(f"--classes names the classes of your own faces (folder, csv); those of {name} are known.")
     listing = source(name).read(root, classes) if classes else source(name).read(root)
+    if not skip_damaged:
+        _refuse(out, listing.dropped[listing.dropped["reason"] == DAMAGED_FILM], listing.dropped)
     if listing.table.empty:
         reasons = ", ".join(f"{reason} ({n})" for reason, n in listing.dropped["reason"].value_counts().items())
         raise LoupeError(f"None of the {listing.found} {listing.entry}s listed in {root} can be used: {reasons or 'the list is empty'}.")
@@ -95,13 +98,9 @@ def import_set(
     plan = Plan(root, out / "partial", size, align, workers)
     facts = examine(listing.table, plan)
     damaged = facts["reason"] == DAMAGED
-    if damaged.any() and not skip_damaged:
-        lost = pd.DataFrame({"item": listing.table["path"][damaged], "reason": DAMAGED, "detail": facts["error"][damaged]})
-        _write_csv(out / "dropped.csv", pd.concat([listing.dropped, lost], ignore_index=True))
-        raise LoupeError(
-            f"{facts['error'][damaged].iloc[0].rstrip('.')} ({int(damaged.sum())} such picture(s), all in {out / 'dropped.csv'}; "
-            "what is done is kept; --skip-damaged imports without them)."
-        )
+    lost = pd.DataFrame({"item": listing.table["path"][damaged], "reason": DAMAGED, "detail": facts["error"][damaged]})
+    if not skip_damaged:
+        _refuse(out, lost, pd.concat([listing.dropped, lost], ignore_index=True))
     keep, dropped, used = _usable(listing, facts)
     facts = facts.drop(columns=["reason", "error"])
     table = pd.concat([listing.table.drop(columns=[c for c in facts if c in listing.table]), facts], axis=1)[keep].reset_index(drop=True)
@@ -112,6 +111,18 @@ def import_set(
     report = _report(name, root, listing, table, dropped, copies, used, size, partial, align)
     _write(out, table, plan.squares if size is not None else None, keep, dropped, copies, report)
     return report
+
+
+def _refuse(out: Path, damaged: pd.DataFrame, dropped: pd.DataFrame) -> None:
+    """Where anything is damaged, write all of `dropped` and raise LoupeError."""
+    if damaged.empty:
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    _write_csv(out / "dropped.csv", dropped)
+    raise LoupeError(
+        f"{damaged['detail'].iloc[0].rstrip('.')} ({len(damaged)} such {damaged['reason'].iloc[0].split()[0]}(s), all in {out / 'dropped.csv'}; "
+        "what is done is kept; --skip-damaged imports without them)."
+    )
 
 
 def _usable(listing: Listing, facts: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame, int]:
@@ -126,13 +137,13 @@ def _usable(listing: Listing, facts: pd.DataFrame) -> tuple[np.ndarray, pd.DataF
     if listing.entry == "clip":
         key = broken & table["role"].isin(["onset", "apex"]).to_numpy()
         lost = pd.DataFrame({"item": table["clip"][key], "detail": facts["error"][key]})
-        lost["reason"] = np.where(reason[key] == NO_FACE, NO_FACE, CLIP_DAMAGED)
+        lost["reason"] = np.where(reason[key] == DAMAGED, CLIP_DAMAGED, reason[key])
         lost = lost.drop_duplicates("item")
         gone |= table["clip"].isin(lost["item"]).to_numpy()
         parts = [lost]
         spare = broken & ~table["clip"].isin(lost["item"]).to_numpy()
         parts.append(
-            pd.DataFrame({"item": table["path"][spare], "reason": f"{DAMAGED} (its clip is kept)", "detail": facts["error"][spare]})
+            pd.DataFrame({"item": table["path"][spare], "reason": reason[spare] + " (its clip is kept)", "detail": facts["error"][spare]})
         )
         used = listing.used - len(lost)
     return ~gone, pd.concat([listing.dropped, *parts], ignore_index=True), used
@@ -166,13 +177,18 @@ def _report(
         reasons={str(key): int(value) for key, value in dropped["reason"].value_counts().items()},
         unlabelled={str(key) or "(no emotion given)": int(value) for key, value in without.items()},
         counts=counts,
-        mended=list(listing.mended),
+        mended=[*listing.mended, *_cuts(table)],
         equal_across_splits=int((copies["kind"] == "equal").sum()),
         near_across_splits=int((copies["kind"] == "near").sum()),
         size=size,
         partial=partial,
         aligned=aligned,
     )
+
+
+def _cuts(table: pd.DataFrame) -> list[str]:
+    last = table.groupby("clip")["piece"].max() if "piece" in table else pd.Series(dtype=int)
+    return [f"{clip}: cut {cuts} time(s); the face after a cut is taken for the same person's" for clip, cuts in last[last > 0].items()]
 
 
 def _write(

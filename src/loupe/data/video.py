@@ -1,36 +1,37 @@
-"""Video in: upright RGB frames with their times, one after the other. PyAV decodes (FFmpeg inside its wheel); part of the extra `align`.
+"""Video in: frames as they are to be shown, one after the other, and their times. PyAV decodes (FFmpeg inside its wheel); part of the extra `align`.
 
-Times are the container's own, so a variable frame rate stays what it was. Rotation flags of phones are applied, odd sizes are kept, and a file that
-ends before its header says so is an error, not a shorter video.
+Times are the container's own, so a variable frame rate stays what it was. Turned, mirrored and squeezed films (display matrix, pixels that are not
+square) come out as a player shows them, odd sizes are kept, and a file that ends before it says so is an error, not a shorter video.
 """
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from loupe.errors import LoupeError
 
-SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
-_SLACK = 0.25  # s, or a fiftieth of the whole: what may lack at the end (headers round, and edit lists cut frames)
+SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".mts", ".m2ts", ".3gp", ".3g2", ".flv", ".ogv")
+_WIDEST = 4  # widths of a pixel in its heights, or the other way round, beyond which a header is not believed
 
 
 @dataclass(frozen=True)
 class Frame:
-    """number: from 0, in the order of display; time: s from the first frame; pixels: uint8 (H, W, 3), upright."""
+    """number: from 0, in the order of display; pixels: uint8 (H, W, 3), as it is to be shown."""
 
     number: int
-    time: float
     pixels: np.ndarray
 
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """times: (N,) s from the first frame, rising; fps: frames a second on average; width, height: upright, px."""
+    """times: (N,) s from the first frame, rising; fps: frames a second on average; width, height: as shown, px."""
 
     times: np.ndarray
     fps: float
@@ -47,22 +48,21 @@ class VideoFacts:
 def read_video(path: Path) -> Iterator[Frame]:
     """Decode from the first frame to the last; memory holds one frame.
 
-    Raises LoupeError naming the file: missing, empty, no video, frames without times, damaged, or cut short.
+    Raises LoupeError naming the file: missing, empty, no video, damaged, cut short, or shown in a way that is not possible here.
     """
-    for number, time, frame in _decode(path):
-        yield Frame(number, time, _upright(frame, path))
+    for number, (frame, aspect) in enumerate(_decode(path, _Clock())):
+        yield Frame(number, _shown(frame, aspect, path))
 
 
 def probe(path: Path) -> VideoFacts:
-    """Times and size of every frame, by decoding it all: what a header says is not to be trusted. Raises LoupeError as `read_video` does."""
-    times, turned, size = [], 0, (0, 0)
-    for _, time, frame in _decode(path):
-        if not times:
-            turned, size = frame.rotation, (frame.width, frame.height)
-        times.append(time)
-    width, height = size[::-1] if turned % 180 else size
-    span = times[-1] - times[0]
-    return VideoFacts(np.array(times), (len(times) - 1) / span if span > 0 else float("nan"), width, height)
+    """Times and size of every frame, by decoding it all: what a header says is not to be trusted. Raises LoupeError as `read_video` does, and where
+    frames have no times.
+    """
+    clock, shape = _Clock(), None
+    for frame, aspect in _decode(path, clock):
+        shape = shape or _shown(frame, aspect, path).shape
+    times = clock.times(path)
+    return VideoFacts(times, (len(times) - 1) / times[-1] if times[-1] > 0 else float("nan"), shape[1], shape[0])
 
 
 class FrameReader:
@@ -75,58 +75,174 @@ class FrameReader:
         """Pixels of frame `number`; raises LoupeError where the video has fewer frames."""
         state = self._local.__dict__
         if state.get("path") != path or state["next"] > number:
-            state.update(path=path, next=0, frames=_decode(path))
-        for found, _, frame in state["frames"]:
-            state["next"] = found + 1
-            if found == number:
-                return _upright(frame, path)
+            state.update(path=path, next=0, frames=_decode(path, _Clock()))
+        for frame, aspect in state["frames"]:
+            state["next"] += 1
+            if state["next"] == number + 1:
+                return _shown(frame, aspect, path)
         state.pop("path")
         raise LoupeError(f"{path} has no frame {number}: import the video again.")
 
 
-def _decode(path: Path) -> Iterator[tuple[int, float, object]]:
-    """Number, time in s from the first frame, and the decoder's frame."""
+@dataclass
+class _Clock:
+    """What one pass over a film sees of its times, s. shown: of frames, where they have one; decoded: of its packets (AVI knows no more); end: of the
+    last packet of any stream; film_end: of the film's last one.
+    """
+
+    shown: list[float | None] = field(default_factory=list)
+    decoded: list[float | None] = field(default_factory=list)
+    end: float = 0.0
+    film_end: float = 0.0
+    avi: bool = False
+
+    def times(self, path: Path) -> np.ndarray:
+        """(N,) s from the first frame, rising. A decoder gives frames in the order of display; where the times that it gives them are not, as with
+        B-frames in AVI, those of decoding. Frames that a container's clock cannot tell apart share the time to the next one.
+        """
+        times = np.array(self.shown, dtype=float)
+        if self.avi or not (np.diff(times) >= 0).all():
+            times = np.array(self.decoded[: len(times)], dtype=float)
+        if len(times) < len(self.shown) or not np.isfinite(times).all() or not (np.diff(times) >= 0).all():
+            raise LoupeError(
+                f"{path} does not say in which order and when its frames are shown: save the video again, for instance as MP4."
+            )
+        times, first = np.unique(times, return_index=True)
+        if len(times) == 1 < len(self.shown):
+            raise LoupeError(f"{path} shows all its frames at the same time: save the video again, for instance as MP4.")
+        last = times[-1] + (np.median(np.diff(times)) if len(times) > 1 else 0.0)
+        return np.interp(np.arange(len(self.shown)), [*first, len(self.shown)], [*times, last]) - times[0]
+
+
+def load_decoder():
+    """The package av; raises LoupeError where it is not installed."""
     try:
         import av
     except ImportError as error:
         raise LoupeError(f"Reading videos needs the package av ({error}): install it with `pip install av==18.1.0`.") from error
+    return av
+
+
+def _decode(path: Path, clock: _Clock) -> Iterator[tuple[object, Fraction]]:
+    """The decoder's frames, each with the width of a pixel in its heights; `clock` sees their times, and is complete at the end."""
+    av = load_decoder()
     if not path.is_file():
         raise LoupeError(f"{path} is missing: put the video there.")
     if path.stat().st_size == 0:
         raise LoupeError(f"{path} is empty (0 bytes): copy the video again.")
     try:
         with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise LoupeError(f"{path} holds no video stream: name a video file.")
-            stream = container.streams.video[0]
+            stream = _film_stream(container, path)
             stream.thread_type = "AUTO"
-            promised = float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / 1e6
-            first, last, gap = None, 0.0, 0.0
-            for number, frame in enumerate(container.decode(stream)):
-                if frame.time is None:
-                    raise LoupeError(f"{path} does not say when frame {number} is shown: save the video again, for instance as MP4.")
-                if first is None:
-                    first = frame.time
-                time = frame.time - first
-                if number and time <= last:
-                    raise LoupeError(f"{path} shows frame {number} before the one before it: save the video again, for instance as MP4.")
-                gap, last = time - last, time
-                yield number, time, frame
-            if first is None:
+            aspect, length = stream.sample_aspect_ratio or Fraction(1), 0.0
+            clock.avi = container.format.name == "avi"
+            for packet in container.demux():
+                if packet.size and not packet.is_discard:
+                    _note(packet, packet.stream == stream, clock)
+                for frame in packet.decode() if packet.stream == stream else ():
+                    gap = frame.time - clock.shown[-1] if clock.shown and None not in (frame.time, clock.shown[-1]) else 0.0
+                    length = max(gap, float((frame.duration or 0) * frame.time_base))
+                    clock.shown.append(frame.time)
+                    yield frame, aspect
+            if not clock.shown:
                 raise LoupeError(f"{path} holds no frame that can be decoded: copy the video again.")
-            if last + gap < promised - max(_SLACK, promised / 50):
-                raise LoupeError(f"{path} is cut short: {last + gap:.2f} s of {promised:.2f} s are there; copy the video again.")
-    except (av.error.FFmpegError, OSError, ValueError) as error:
+            shown = [time for time in clock.shown if time is not None]
+            _check_whole(path, container, stream, clock, max(shown) + length if shown else clock.film_end)
+    except LoupeError:
+        raise
+    except Exception as error:  # whatever a decoder makes of a damaged file
         reason = getattr(error, "strerror", None) or str(error)
         raise LoupeError(f"{path} is no video, or cut short or damaged ({reason}): copy it again, or save it as MP4.") from error
 
 
-def _upright(frame, path: Path) -> np.ndarray:
-    """RGB pixels, turned as the display matrix says."""
-    angle = round(frame.rotation)
-    if angle % 90:
+def _film_stream(container, path: Path):
+    """The moving picture among the video streams: a cover, or a track of one frame, only where there is nothing else."""
+    if not container.streams.video:
+        raise LoupeError(f"{path} holds no video stream: name a video file.")
+    best, cover = container.streams.best("video"), type(container.streams.video[0].disposition).attached_pic
+    return max(container.streams.video, key=lambda one: (not one.disposition & cover, one.frames != 1, one == best))
+
+
+def _note(packet, of_film: bool, clock: _Clock) -> None:
+    shown = packet.pts if packet.pts is not None else packet.dts
+    end = 0.0 if shown is None else float((shown + (packet.duration or 0)) * packet.time_base)
+    clock.end = max(clock.end, end)
+    if of_film:
+        clock.film_end = max(clock.film_end, end)
+        clock.decoded.append(None if packet.dts is None else float(packet.dts * packet.time_base))
+
+
+def _check_whole(path: Path, container, stream, clock: _Clock, decoded: float) -> None:
+    """Raise LoupeError where the file says that there is more than its packets, or its packets that there is more than was decoded.
+
+    MP4 and MOV know the length of each track; MKV, WebM, FLV that of all tracks together, where sound may be longer; AVI and WMV their bytes. MPEG
+    streams (.mpg, .mts) say nothing: one that is cut short is a shorter video.
+    """
+    start, length = (container.start_time or 0) / 1e6, (container.duration or 0) / 1e6
+    promised, there = (length if length > start else start + length), clock.end
+    if "mp4" in container.format.name and stream.duration:
+        promised, there = float(((stream.start_time or 0) + stream.duration) * stream.time_base), clock.film_end
+    lacks = f"{there - start:.2f} s of {promised - start:.2f} s" if there < promised - _slack(promised - start) and not clock.avi else ""
+    size, written = _size_said(path), _written(path)
+    if lacks or written < 0.98 * size:
+        raise LoupeError(f"{path} is cut short: {lacks or f'{written:,} of {size:,} bytes'} are there; copy the video again.")
+    if decoded < clock.film_end - _slack(clock.film_end - start):
+        raise LoupeError(f"{path} is damaged: its last {clock.film_end - decoded:.2f} s cannot be decoded; copy the video again.")
+
+
+def _slack(length: float) -> float:
+    """s that may lack at the end: headers round, and edit lists cut frames."""
+    return max(0.25, length / 50)
+
+
+def _size_said(path: Path) -> int:
+    """Bytes that an AVI (its RIFF chunks) or a WMV (File Properties of ASF) says it has; 0 where it does not say."""
+    end = 0
+    with path.open("rb") as file:
+        properties = file.read(2**16).partition(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"))[2]
+        file.seek(0)
+        while (head := file.read(8))[:4] == b"RIFF" and 0 < (size := int.from_bytes(head[4:], "little")) < 2**32 - 256:
+            end += 8 + size
+            file.seek(end)
+    return end or int.from_bytes(properties[24:32], "little")
+
+
+def _written(path: Path) -> int:
+    """Bytes up to the last that is not 0: what a download has not brought yet is 0."""
+    with path.open("rb") as file:
+        for start in range((path.stat().st_size - 1) // 2**16 * 2**16, -1, -(2**16)):
+            file.seek(start)
+            if block := file.read(2**16).rstrip(b"\0"):
+                return start + len(block)
+    return 0
+
+
+def _shown(frame, aspect: Fraction, path: Path) -> np.ndarray:
+    """RGB pixels, made square by enlarging, turned and mirrored as the display matrix says."""
+    if not Fraction(1, _WIDEST) <= aspect <= _WIDEST:
         raise LoupeError(
-            f"{path} is to be shown turned by {angle} degrees, and only quarter turns are possible: save the video again upright."
+            f"{path} says that its pixels are {float(aspect):g} times as wide as high: save the video again with square pixels."
         )
-    pixels = frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(pixels, angle // 90)) if angle else pixels
+    width, height = max(frame.width, round(frame.width * aspect)), max(frame.height, round(frame.height / aspect))
+    if (width, height) != (frame.width, frame.height):
+        frame, shown = frame.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC"), frame
+        return _turned(frame.to_ndarray(), shown, path)
+    return _turned(frame.to_ndarray(format="rgb24"), frame, path)
+
+
+def _turned(pixels: np.ndarray, frame, path: Path) -> np.ndarray:
+    """The display matrix brings (x, y) to (a x + c y, b x + d y): quarter turns and mirrors are a transposition and two flips."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return pixels
+    a, b, _, c, d = struct.unpack("=5i", bytes(matrix)[:20])
+    if not (a or b or c or d):
+        return pixels  # an empty matrix says nothing
+    straight, across = min(abs(a), abs(d)), min(abs(b), abs(c))
+    if 100 * max(abs(a), abs(d)) < across:
+        pixels, a, d = pixels.transpose(1, 0, 2), c, b
+    elif not 100 * max(abs(b), abs(c)) < straight:
+        raise LoupeError(
+            f"{path} is to be shown turned by {frame.rotation} degrees, and only quarter turns are possible: save the video again upright."
+        )
+    return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from loupe.data.align.aligner import Aligner, Job, align_clip, align_picture, jobs, transform_of
+from loupe.data.align.blazeface import _squares
 from loupe.data.align.finder import Face, follow
-from loupe.data.align.geometry import alignment, box_transform, steadied, warp
+from loupe.data.align.geometry import alignment, box_transform, pieces, reduced, steadied, warp
 from loupe.data.face_layout import CANONICAL, five_points
 from loupe.data.manifest import complete
 from loupe.errors import LoupeError
@@ -78,8 +79,25 @@ def test_one_face_is_followed_and_nobody_takes_over():
         [face(12, 10, 90)],  # the followed one is hidden
         [face(110, 104, 60), face(12, 10, 90)],
     ]
-    followed = list(follow(range(5), lambda number: video[number]))
+    followed, seen = zip(*follow(range(5), lambda number: video[number]), strict=True)
     assert [None if found is None else found.box[0] for found in followed] == [None, 100, 104, None, 110]
+    assert seen == (0, 2, 2, 1, 2)
+
+
+def test_a_face_is_taken_up_again_after_a_cut_and_nobody_is_taken_for_it():
+    video = [
+        [face(20, 100), face(300, 100, 30)],
+        [face(440, 100)],  # a cut: one face, in a new place
+        [face(440, 100, 120), face(300, 100, 30)],  # a cut to a larger picture of it; the other stands where it stood
+        [face(10, 10), face(100, 100)],  # a cut: two new faces, and nothing says which is which
+        [face(302, 100, 30)],
+        [face(306, 100, 30)],  # the other moves on and stays the other
+        [],
+        [face(30, 200, 50)],
+    ]
+    followed, seen = zip(*follow(range(8), lambda number: video[number]), strict=True)
+    assert [None if found is None else found.box[0] for found in followed] == [20, 440, 440, None, None, None, None, 30]
+    assert seen == (2, 1, 2, 2, 1, 1, 0, 1)
 
 
 def test_jobs_tell_pictures_clips_and_videos_apart():
@@ -122,6 +140,41 @@ def test_every_row_gets_its_transform_or_none():
     assert found["faces"].tolist() == [0, 2, 1, 1, 1, 1, 0]
     assert [len(five) for five in found["five"]] == [0, 10, 10, 0, 10, 10, 0]
     np.testing.assert_allclose(np.array(found["five"][1]).reshape(5, 2), five_points(CANONICAL[:, :2]), atol=1e-6)
+
+
+@pytest.mark.parametrize("shift, turn, scale", [(5, 0, 1), (0, np.pi, 1), (0, 0, 1.2), (400, 0, 1)])
+def test_a_still_face_stays_still_around_a_cut(shift, turn, scale):
+    cut = box_transform((120 + shift, 80), 100 * scale, turn)
+    still = [box_transform((120, 80), 100)] * 10 + [cut] * 3 + [None] * 2 + [cut] * 5
+    assert pieces(still).tolist() == [0] * 10 + [1] * 10
+    for own, way in zip(still, steadied(still), strict=True):
+        assert (own is None) == (way is None)
+        if own is not None:
+            np.testing.assert_allclose(way.params, own.params, atol=1e-9)
+
+
+def test_a_fast_head_is_no_cut():
+    nods = [box_transform((120 + 15 * np.sin(number / 3), 80), 100) for number in range(60)]
+    assert not pieces(nods).any()
+
+
+def test_parts_of_a_large_picture_hold_every_small_face_whole():
+    width, height = 7680, 4320
+    *wholes, halves, quarters = _squares(width, height, 1024)
+    assert [len(group) for group in wholes] == [1, 1, 1] and len(halves) == 6 and len(list(_squares(1920, 1080, 1024))) == 3
+    rng = np.random.default_rng(0)
+    for part, group in ((2, halves), (4, quarters)):
+        side = width / part / 2
+        for x, y in rng.uniform(0, 1, (200, 2)) * (width - side, height - side):
+            corners = [square([[x, y], [x + side, y + side]]) for square in group]
+            assert any(0 <= found.min() and found.max() <= 1 for found in corners)
+
+
+def test_a_picture_is_averaged_down_strip_by_strip():
+    pixels = np.random.default_rng(0).integers(0, 256, (99, 66, 3), dtype=np.uint8)
+    means = pixels.reshape(33, 3, 22, 3, 3).mean((1, 3))
+    np.testing.assert_allclose(reduced(pixels, 3), means, atol=0.6)  # Pillow rounds in whole numbers
+    assert reduced(pixels, 4).shape == (25, 17, 3) and reduced(pixels, 1) is pixels
 
 
 def test_steadying_takes_jitter_and_leaves_motion():

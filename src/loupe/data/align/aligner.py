@@ -17,10 +17,10 @@ import pandas as pd
 from skimage.transform import SimilarityTransform
 
 from loupe.data.align.finder import Face, FaceFinder, follow
-from loupe.data.align.geometry import alignment, steadied, warp
+from loupe.data.align.geometry import alignment, pieces, steadied, warp
 from loupe.errors import LoupeError
 
-COLUMNS = ["row", "faces", "p0", "p1", "p2", "p3", "p4", "p5", "five"]
+COLUMNS = ["row", "piece", "faces", "p0", "p1", "p2", "p3", "p4", "p5", "five"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class Aligner:
         self._load, self._boxes, self._make, self._local = load, boxes, make, threading.local()
 
     def __call__(self, pool: ThreadPoolExecutor, part: Iterable[Job]) -> pd.DataFrame:
-        """A row (COLUMNS) for each row of the jobs; p0..p5 are NaN and `five` is empty where there is no face."""
+        """A row (COLUMNS) for each row of the jobs; p0..p5 are NaN and `five` is empty where there is no face, or not the one that is followed.
+        piece: of a video, between cuts. faces: how many the picture shows."""
         results = [row for found in pool.map(self._run, part) for row in found]
         return pd.DataFrame(results, columns=COLUMNS)
 
@@ -64,9 +65,9 @@ class Aligner:
 
     def _run(self, job: Job) -> list[tuple]:
         if job.kind == "video":
-            faces = list(follow((self._pixels(row) for row in job.rows), self._find))
-            transforms = steadied([None if face is None else alignment(face.points) for face in faces])
-            return [_result(row, int(face is not None), face, way) for row, face, way in zip(job.rows, faces, transforms, strict=True)]
+            faces, counts = zip(*follow((self._pixels(row) for row in job.rows), self._find), strict=True)
+            found = [None if face is None else alignment(face.points) for face in faces]
+            return [_result(*frame) for frame in zip(job.rows, counts, faces, steadied(found), pieces(found), strict=True)]
         faces = self._find(self._pixels(job.rows[0]))
         face = _meant(faces, self._boxes(job.rows[0]))
         first, *others = (_result(row, len(faces), face) for row in job.rows)
@@ -87,11 +88,11 @@ def _meant(faces: list[Face], box: np.ndarray | None) -> Face | None:
     return min(faces, key=lambda face: float(np.linalg.norm(face.centre - centre)))
 
 
-def _result(row: int, count: int, face: Face | None, transform: SimilarityTransform | None = None) -> tuple:
+def _result(row: int, count: int, face: Face | None, transform: SimilarityTransform | None = None, piece: int = 0) -> tuple:
     if face is None:
-        return (row, count, *([float("nan")] * 6), ())
+        return (row, piece, count, *([float("nan")] * 6), ())
     transform = transform or alignment(face.points)
-    return (row, count, *transform.params[:2].ravel().tolist(), transform(face.five).ravel().astype(np.float32))
+    return (row, piece, count, *transform.params[:2].ravel().tolist(), transform(face.five).ravel().astype(np.float32))
 
 
 def transform_of(parameters: np.ndarray) -> SimilarityTransform | None:

@@ -5,18 +5,21 @@ The 256 px network ("back camera"). Anchors, box code and the blending of overla
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from skimage.transform import SimilarityTransform
 
-from loupe.data.align.geometry import box_transform, warp
+from loupe.data.align.geometry import box_transform, reduced, warp
 from loupe.data.align.networks import Network
 
 MODEL = "face_detection_back.tflite"
 MIN_SCORE = 0.65  # false findings in a clip without a face reached .57, the faces of 204 photographs begin at .76 (docs/alignment.md)
 MIN_OVERLAP = 0.3
 _GRIDS = ((16, 2), (8, 6))  # cells a side, anchors a cell
-BORDERS = (1.0, 2.0)  # side of the square looked at, in longer sides of the picture; the next one only where the one before shows no face
+_LARGE = 2048  # px: a picture of twice this longer side is averaged down before it is looked at
+_PART = 1024  # px: parts of a picture are looked at where they are at least so large
 
 
 @dataclass(frozen=True)
@@ -27,27 +30,27 @@ class Detection:
     points: np.ndarray
     score: float
 
-    @property
-    def area(self) -> float:
-        return float(np.prod(self.box[2:] - self.box[:2]))
-
 
 class BlazeFace:
     def __init__(self) -> None:
         self._network = Network(MODEL)
         self._anchors = _anchors()
 
-    def __call__(self, pixels: np.ndarray) -> list[Detection]:
-        """Faces in uint8 (H, W, 3), largest first. A face that fills the picture is found with a black border around it."""
-        height, width = pixels.shape[:2]
-        for border in BORDERS:
-            square = box_transform((width / 2, height / 2), border * max(height, width))
-            found = self._in_square(pixels, square)
-            if found:
-                return sorted(found, key=lambda face: -face.area)
-        return []
+    def looks(self, pixels: np.ndarray) -> Iterator[list[Detection]]:
+        """What each look at uint8 (H, W, 3) shows, best score first; every look is work, so stop where one has been enough.
 
-    def _in_square(self, pixels: np.ndarray, square) -> list[Detection]:
+        The whole picture, as it is and with a black border (a face that fills it); then the whole on its head; then, in very large pictures, half
+        overlapping squares of half and of a quarter of the longer side.
+        """
+        shrink = max(1, max(pixels.shape[:2]) // _LARGE)
+        small = reduced(pixels, shrink)
+        height, width = small.shape[:2]
+        for squares in _squares(width, height, _PART / shrink):
+            found = [face for square in squares for face in self._in_square(small, square, shrink)]
+            yield sorted(found, key=lambda face: -face.score)
+
+    def _in_square(self, pixels: np.ndarray, square: SimilarityTransform, shrink: int) -> list[Detection]:
+        """Faces in the square of the picture that `square` maps to the unit square, in px of the picture `shrink` times as large."""
         size = self._network.size
         boxes, scores = self._network(warp(pixels, square, size, smooth=False) / 127.5 - 1)
         scores = 1 / (1 + np.exp(-np.clip(scores.ravel(), -80, 80)))
@@ -56,11 +59,28 @@ class BlazeFace:
         values[:, [0, *range(2, 8)]] += self._anchors[kept][:, None]
         centre, half = values[:, 0], values[:, 1] / 2
         corners = np.concatenate([centre - half, centre + half], axis=1)
-        return [self._detection(square, *face) for face in _blend(corners, values[:, 2:], scores[kept])]
+        faces = []
+        for box, points, score in _blend(corners, values[:, 2:], scores[kept]):
+            ends = square.inverse(box.reshape(2, 2)) * shrink
+            faces.append(Detection(np.concatenate([ends.min(0), ends.max(0)]), square.inverse(points) * shrink, score))
+        return faces
 
-    @staticmethod
-    def _detection(square, box: np.ndarray, points: np.ndarray, score: float) -> Detection:
-        return Detection(square.inverse(box.reshape(2, 2)).ravel(), square.inverse(points), score)
+
+def _squares(width: int, height: int, part: float) -> Iterator[list[SimilarityTransform]]:
+    """Groups of squares to look at; parts of a picture (`width`, `height` px) only where they measure `part` px."""
+    whole, middle = max(width, height), (width / 2, height / 2)
+    yield [box_transform(middle, whole)]
+    yield [box_transform(middle, 2 * whole)]
+    yield [box_transform(middle, whole, np.pi)]
+    for side in (whole / 2, whole / 4):
+        if side >= part:
+            yield [box_transform((x, y), side) for y in _middles(height, side) for x in _middles(width, side)]
+
+
+def _middles(length: int, side: float) -> np.ndarray:
+    """Middles of the fewest stretches of `side` that cover `length` and overlap by half; one in the middle where it is shorter."""
+    count = max(1, int(np.ceil(2 * (length - side) / side)) + 1)
+    return np.linspace(side / 2, length - side / 2, count) if count > 1 else np.array([length / 2])
 
 
 def _anchors() -> np.ndarray:

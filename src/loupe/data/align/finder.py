@@ -8,17 +8,18 @@ from typing import Protocol
 
 import numpy as np
 
-from loupe.data.align.blazeface import BlazeFace
-from loupe.data.align.face_mesh import FaceMesh
+from loupe.data.align.blazeface import BlazeFace, Detection
+from loupe.data.align.face_mesh import SURE, FaceMesh
 from loupe.data.face_layout import five_points
 
+PLAIN_LOOKS = 2  # of `BlazeFace.looks`: the upright whole. What only a later one shows must be beyond doubt
 SAME = 0.2  # mean distance of the points, in sides of the face, below which two findings are one face
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Face:
-    """box: left, top, right, bottom of the points; points: (68, 2) iBUG; pupils: (2, 2), the picture's left one first; all px. score (detector), presence
-    (landmarks): 0..1.
+    """box: left, top, right, bottom of the points; points: (68, 2) iBUG; pupils: (2, 2), the picture's left one first; all px. score (detector): 0..1;
+    presence (landmarks): a logit, beyond doubt from `face_mesh.SURE`.
     """
 
     box: np.ndarray
@@ -54,33 +55,49 @@ class MediaPipeFinder:
         self._detect, self._mesh = BlazeFace(), FaceMesh()
 
     def __call__(self, pixels: np.ndarray) -> list[Face]:
+        for number, found in enumerate(self._detect.looks(pixels)):
+            faces = self._confirmed(pixels, found, SURE if number >= PLAIN_LOOKS else 0.0)
+            if faces:
+                return sorted(faces, key=lambda face: -face.side)
+        return []
+
+    def _confirmed(self, pixels: np.ndarray, detections: list[Detection], least: float) -> list[Face]:
+        """Faces of at least this presence among the detections, each once."""
         faces: list[Face] = []
-        for found in sorted(self._detect(pixels), key=lambda detection: -detection.score):
+        for found in detections:
             placed = self._mesh(pixels, found.box, found.points[:2])
-            if placed is None:
+            if placed is None or placed[2] < least:
                 continue
             points, pupils, presence = placed
             face = Face(np.concatenate([points.min(0), points.max(0)]), points, pupils, found.score, presence)
             # Several boxes on one face, as a tight crop can give, lead the mesh to the same points.
             if all(np.linalg.norm(face.points - other.points, axis=1).mean() > SAME * other.side for other in faces):
                 faces.append(face)
-        return sorted(faces, key=lambda face: -face.side)
+        return faces
 
 
-def follow(frames: Iterable[np.ndarray], find: FaceFinder, reach: float = 0.5) -> Iterator[Face | None]:
-    """One face through a video: the largest of the first frame that has any, then in each frame the one nearest to where it last was.
+def follow(frames: Iterable[np.ndarray], find: FaceFinder, reach: float = 0.5) -> Iterator[tuple[Face | None, int]]:
+    """One face through a video, and how many faces each frame shows: the largest of the first frame that has any, then in each frame the one nearest to
+    where it last was, within `reach` sides of the last box.
 
-    None for a frame in which no face is nearer than `reach` sides of the last box: nothing is invented, and nobody else takes over.
+    Where it is not there (a cut, a head out of sight), it is taken up again as soon as a frame shows exactly one face in a place where no other
+    person has been seen; nobody else takes over. None for a frame without it: nothing is invented.
     """
     last: Face | None = None
+    others: list[Face] = []  # where faces were seen beside the followed one, the newest last
     for pixels in frames:
         faces = find(pixels)
+        face, new = faces[0] if faces else None, []
         if last is not None:
-            here = last
-            faces = [
-                face for face in faces if np.linalg.norm(face.centre - here.centre) <= reach * here.side and 0.5 < face.side / here.side < 2
-            ]
-            faces.sort(key=lambda face: float(np.linalg.norm(face.centre - here.centre)))
-        face = faces[0] if faces else None
+            near = [other for other in faces if _reaches(last, other, reach)]
+            new = [other for other in faces if not any(_reaches(known, other, reach) for known in others)]
+            face = min(near, key=lambda other, here=last.centre: float(np.linalg.norm(other.centre - here)), default=None)
+            face = face or (new[0] if len(new) == 1 else None)
+        beside = [other for other in faces if other is not face and (face is not None or other not in new)]
+        others = [known for known in others if not any(_reaches(known, other, reach) for other in beside)] + beside
         last = face or last
-        yield face
+        yield face, len(faces)
+
+
+def _reaches(last: Face, face: Face, reach: float) -> bool:
+    return bool(np.linalg.norm(face.centre - last.centre) <= reach * last.side and 0.5 < face.side / last.side < 2)

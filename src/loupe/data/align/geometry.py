@@ -13,6 +13,7 @@ from skimage.transform import SimilarityTransform
 from loupe.data.face_layout import CANONICAL, five_points
 from loupe.errors import LoupeError
 
+_CUT = 0.02  # of the side; the jitter of landmarks moves the square by up to .004
 _TARGET = five_points(CANONICAL[:, :2])
 
 
@@ -31,18 +32,36 @@ def steadied(transforms: list[SimilarityTransform | None], sigma: float = 2.0) -
     """The transforms of a video's frames, averaged over time with a Gaussian of `sigma` frames: what remains of the landmarks' jitter is a fraction.
 
     Averaged are the four numbers of the way back (square to picture), which are linear in where the square lies. None (no face) stays None and has no
-    part in its neighbours.
+    part in its neighbours, and nothing is averaged over a cut: a still face would move.
     """
     known = np.flatnonzero([transform is not None for transform in transforms])
     if not len(known):
         return list(transforms)
     back = np.array([transforms[i].inverse.params[:2].ravel() for i in known])
-    weight = np.exp(-0.5 * ((known[:, None] - known[None]) / sigma) ** 2)
-    weight[np.abs(known[:, None] - known[None]) > 3 * sigma] = 0
+    apart, piece = np.abs(known[:, None] - known[None]), pieces(transforms)[known]
+    weight = np.exp(-0.5 * (apart / sigma) ** 2)
+    weight[(apart > 3 * sigma) | (piece[:, None] != piece[None])] = 0
     result: list[SimilarityTransform | None] = [None] * len(transforms)
     for i, mean in zip(known, weight @ back / weight.sum(1, keepdims=True), strict=True):
         result[i] = SimilarityTransform(np.vstack([mean.reshape(2, 3), [0, 0, 1]])).inverse
     return result
+
+
+def pieces(transforms: list[SimilarityTransform | None]) -> np.ndarray:
+    """(N,) number, from 0, of the piece between cuts that each frame lies in. A cut is where the square's corners move by more than `_CUT` of its side from one frame to the next, and by four times as much as in the six frames
+    before and after: the fastest of several frames of one motion is none.
+    """
+    known = np.flatnonzero([transform is not None for transform in transforms])
+    if len(known) < 2:
+        return np.zeros(len(transforms), dtype=int)
+    corners = np.array([transforms[i].inverse([[0, 0], [1, 0], [0, 1], [1, 1]]) for i in known])
+    side = np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1)
+    steps = np.linalg.norm(np.diff(corners, axis=0), axis=2).max(1) / np.minimum(side[1:], side[:-1]) / np.diff(known)
+    around = [np.delete(steps[max(0, i - 6) : i + 7], min(i, 6)) for i in range(len(steps))]
+    usual = np.array([np.median(part) if len(part) else np.inf for part in around])
+    cuts = np.zeros(len(transforms), dtype=int)
+    cuts[known[1:]] = (steps > 0.5) | (steps > _CUT) & (steps > 4 * usual)
+    return np.cumsum(cuts)
 
 
 def box_transform(centre: tuple[float, float], side: float, angle: float = 0.0) -> SimilarityTransform:
@@ -50,6 +69,14 @@ def box_transform(centre: tuple[float, float], side: float, angle: float = 0.0) 
     turned = SimilarityTransform(scale=side, rotation=angle)
     corner = np.asarray(centre) - turned.params[:2, :2] @ (0.5, 0.5)
     return SimilarityTransform(scale=side, rotation=angle, translation=corner).inverse
+
+
+def reduced(pixels: np.ndarray, shrink: int) -> np.ndarray:
+    """uint8 (H, W, 3) averaged down by a whole factor, strip by strip: a very large picture is not copied."""
+    if shrink == 1:
+        return pixels
+    strips = range(0, len(pixels), 16 * shrink)
+    return np.concatenate([np.asarray(Image.fromarray(pixels[top : top + 16 * shrink]).reduce(shrink)) for top in strips])
 
 
 def warp(pixels: np.ndarray, transform: SimilarityTransform, size: int, smooth: bool = True) -> np.ndarray:
