@@ -1,6 +1,7 @@
 """The page: whole, self-contained, honest about what is missing."""
 
 import base64
+import hashlib
 import html
 import json
 import re
@@ -15,6 +16,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from loupe.commands.export import export
+from loupe.commands.report import page
 from loupe.errors import LoupeError
 from loupe.reporting import provenance, tables
 from loupe.reporting.drawing import IMAGE_FORMATS, Drawing, blank, save
@@ -215,6 +218,22 @@ def test_the_data_card_is_folded_into_the_page_below_its_headings(study, monkeyp
     assert 'aria-label="Table 1 of the data card"' in (study / "reports" / "index.html").read_text(encoding="utf-8")
 
 
+def test_a_verdict_changed_by_hand_is_told_on_the_page_and_at_the_terminal(study, monkeypatch, capsys):
+    path = study / "reports" / "claims.csv"
+    noted = hashlib.md5(path.read_bytes()).hexdigest()
+    (study / "dvc.lock").write_text(f"stages: {{claims: {{outs: [{{path: reports/claims.csv, md5: {noted}}}]}}}}\n")
+    (study / "dvc.yaml").touch()
+    monkeypatch.chdir(study)
+    told = "reports/claims.csv is not what stage claims wrote"
+    for edited in (False, True):
+        if edited:
+            path.write_text(path.read_text().replace("not supported", "supported"))
+        page()
+        export(study / "out.zip")
+        assert (told in _read(study / "reports" / "index.html").text) is edited
+        assert capsys.readouterr().err.count(told) == 2 * edited
+
+
 def test_the_page_of_an_imported_study_does_not_call_its_faces_generated(study):
     assert "Nobody is depicted" in _read(build_page(study)).text
     settings = study / "conf" / "study.yaml"
@@ -301,7 +320,7 @@ def test_damaged_figures_and_tables_cost_a_sentence_not_the_page(study):
 
 def test_damage_to_what_the_answer_rests_on_is_an_error_that_names_the_file(study, tmp_path_factory, claims):
     (study / "reports" / "notebooks" / "03-x.ipynb").write_text("no notebook")
-    with pytest.raises(LoupeError, match="03-x.ipynb is not a notebook"):
+    with pytest.raises(LoupeError, match="03-x.ipynb cannot be read"):
         build_page(study)
     (study / "reports" / "notebooks" / "03-x.ipynb").unlink()
     claims.assign(verdict="proven").to_csv(study / "reports" / "claims.csv", index=False)

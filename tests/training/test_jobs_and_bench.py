@@ -7,8 +7,8 @@ import time
 import pandas as pd
 import pytest
 import torch
-
 from loupe.bench import Bench, clear_published, write_parquet
+
 from loupe.errors import LoupeError
 from loupe.training.jobs import Job, run_jobs
 
