@@ -325,11 +325,8 @@ def test_a_cell_reads_its_state_and_no_other(simulated):
         assert set(cell_predictions(Cell("study", "a", **state), "micro", {"study": frame})["mark"]) == {number}
     assert cell_predictions(Cell("study", "a", condition="shifted"), "micro", {"study": frame}) is None
     assert str(Cell("study", "a", 0.1, condition="covered", smoothed=True)) == "study/a@0.1 (covered, smoothed)"
-    frames = frame.assign(task="frames", regime="frames")  # of video a share is one of the frames
-    assert (
-        len(cell_predictions(Cell("study", "a"), "frames", {"study": frames}))
-        == 3 * (frame["mark"] == 0).sum() - (frame["mark"] == 0).sum()
-    )
+    frames = {"study": frame.assign(task="frames", regime="frames")}  # of video a share is one of the frames
+    assert set(cell_predictions(Cell("study", "a"), "frames", frames)["mark"]) == {0, 2}
 
 
 def test_pretrainings_are_counted_by_where_the_encoder_comes_from():
