@@ -30,7 +30,7 @@ from loupe.evaluation.protocols import Split, loso_folds
 from loupe.evaluation.statistics import bootstrap_interval
 from loupe.steps import Shelf
 from loupe.training import mae_face, micro
-from loupe.training.build_mae import build_encoder
+from loupe.training.build_encoder import build_encoder
 from loupe.training.build_micron import build_micron_bert
 from loupe.training.checkpoint import load_weights
 from loupe.training.clip_steps import head_recipe

@@ -22,7 +22,7 @@ from loupe.evaluation.effects import effect_of
 from loupe.evaluation.metrics import macro_f1
 from loupe.evaluation.predictions import Label, answers, joined, labelled
 from loupe.evaluation.statistics import bootstrap_interval
-from loupe.training.build_mae import build_encoder
+from loupe.training.build_encoder import build_encoder
 from loupe.training.checkpoint import load_weights
 from loupe.training.mae_face import linear_probe, pooled_features
 

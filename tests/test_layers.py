@@ -10,13 +10,15 @@ LAYERS = [{"models", "faces"}, {"data"}, {"evaluation"}, {"training"}, {"reporti
 RANK = {package: rank for rank, layer in enumerate(LAYERS) for package in layer}
 # What everybody may use: it decides no number and imports no layer.
 GROUND = {"_compat", "checkout", "code", "config", "errors", "lock", "machine", "part", "progress", "recording", "settings", "steps"}
-TOP = {"benchmark", "cli", "doctor", "launch", "session", "study"}  # glue over the layers
+TOP = {"benchmark", "cli", "doctor", "launch", "pretrain", "session", "study"}  # glue over the layers
 STUDY = {"study": {"reporting", "commands"}, "doctor": {"commands"}, "benchmark": {"commands"}}  # and who may import it from below
 
 
 def imports(path):
     """Packages of loupe that a module imports anywhere, by name."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree.body = [node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))]  # never run
+    for node in ast.walk(tree):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}: loupe.code follows absolute imports alone"

@@ -19,8 +19,9 @@ from loupe.training.classifiers import classifier_step
 from loupe.training.clip_steps import head_step
 from loupe.training.clip_tasks import clip_tasks
 from loupe.training.features_classical import classical_step
+from loupe.training.features_encoder import encoder_step
 from loupe.training.features_micron import micron_step
-from loupe.training.probes import Probe, encoder_step, feature_step
+from loupe.training.probes import Probe, feature_step
 from loupe.training.stills import StillCell, StillData
 
 ROOT = Path(__file__).resolve().parents[2]
