@@ -32,7 +32,7 @@ from loupe.models.baselines.linear import choose_setting, make_linear_svm, make_
 from loupe.models.baselines.optical_flow import features_flow
 from loupe.progress import track
 from loupe.settings import Arm
-from loupe.training.stills import Labelled, finetune, predict
+from loupe.training.stills import Labelled, StillCell, StillData, finetune, predict
 
 FIRST_SEED = 9100  # calibration seeds count from here
 CNN_RATE = 1e-3
@@ -82,7 +82,7 @@ def rendered(counts: dict, seed: int, nuisance: int, name: str, options, folder:
 def stills(prepared: tuple[Store, Path], options) -> dict[str, float]:
     """Accuracy of HOG + logistic regression and of the AU oracle, C by inner people, and of a small CNN whose steps were fixed beforehand."""
     store, _ = prepared
-    train, test = store.split("train"), store.split("test")
+    train, test = (store.rows((store.manifest["split"] == name).to_numpy()) for name in ("train", "test"))  # nobody of the study
     scores = {}
     for name, describe in (
         ("HOG", lambda part: features_hog(np.asarray(part.images))),
@@ -104,10 +104,10 @@ def small_cnn(store: Store, options) -> np.ndarray:
     config = replace(config, scale=replace(config.scale, finetune=recipe, image=replace(config.scale.image, size=options.size)))
     arm = Arm(name="small-cnn", variant="small-cnn", init="scratch")
     train, test = (np.flatnonzero(store.manifest["split"] == name) for name in ("train", "test"))
-    data = Labelled(Store(np.asarray(store.images), store.manifest), {})
+    data = Labelled(Store(np.asarray(store.images), store.manifest), None)
     with tempfile.TemporaryDirectory() as checkpoints:
-        model, _ = finetune(config, arm, data, train, 0, Path(), Path(checkpoints))
-    return predict(model, config, arm, data, test).argmax(1)
+        model, _ = finetune(config, StillCell(arm, 1.0, 0, StillData(Path(), train, test, Path())), data, train, Path(checkpoints))
+    return predict(model, arm, data, test).argmax(1)
 
 
 def micro(prepared: tuple[Store, Path]) -> dict[str, float]:

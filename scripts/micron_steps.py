@@ -22,13 +22,15 @@ from loupe.data.store import read_store
 from loupe.errors import LoupeError
 from loupe.evaluation.explain import localisation_scores
 from loupe.evaluation.metrics import uf1
+from loupe.evaluation.protocols import loso_folds
 from loupe.models.baselines.linear import make_linear_svm
 from loupe.models.baselines.optical_flow import features_flow
 from loupe.training.build_micron import build_micron_bert
 from loupe.training.checkpoint import load_weights
-from loupe.training.clip_tasks import clip_tasks, head_predictions
+from loupe.training.clip_steps import head_recipe
+from loupe.training.clip_tasks import clip_tasks
 from loupe.training.device import prepare_torch
-from loupe.training.loso import loso_probabilities
+from loupe.training.loso import loso_heads, loso_probabilities
 from loupe.training.micro import onset_apex_features, patch_maps, pretrain, swap_signal
 
 
@@ -52,19 +54,17 @@ def main() -> None:
         counts = {"micro_subjects": 20, "micro_clips": 240}
         others, place = rendered(counts, options.seed, config.data.nuisance, "micro", options, Path(folder))
         pairs = onset_and_apex(others, labelled_only=True)
-        motion, task = np.load(place / "motion.npy")[pairs.clip_index], clip_tasks(pairs)["micro"]
+        motion, task = np.load(place / "motion.npy")[pairs.clip_index], clip_tasks(pairs, loso_folds(pairs.subjects))["micro"]
         flow = features_flow(pairs.onset, pairs.apex, config.experiments.micro_expressions.flow_grid)
-        said = loso_probabilities([make_linear_svm], flow, task.labels, task.subjects, 3, "optical flow", GRID, workers=options.workers)[
-            0
-        ].argmax(1)
+        said = loso_probabilities(task, flow, [make_linear_svm], GRID, label="optical flow", workers=options.workers)[0].argmax(1)
         print(
             f"{len(pairs.clips)} clips of {len(set(pairs.subjects))} people of seed {options.seed}; optical flow + SVM: UF1 {uf1(task.labels, said, 3):.3f}",
             flush=True,
         )
 
         def read(name: str, model, loss: str = "") -> None:
-            table = head_predictions(task, name, onset_apex_features(model, pairs.onset, pairs.apex), config)
-            scores = [uf1(run["label"], run["pred"], 3) for _, run in table.groupby("seed")]
+            heads = loso_heads(task, onset_apex_features(model, pairs.onset, pairs.apex), head_recipe(config))
+            scores = [uf1(task.labels, found.argmax(1), 3) for found in heads]
             found = localisation_scores(patch_maps(model, pairs.onset, pairs.apex)["dma"], motion, config.scale.image.patch)[
                 "rank_correlation"
             ].mean()
@@ -76,7 +76,7 @@ def main() -> None:
 
         read("untrained", build_micron_bert(config, seed).eval())
         model = build_micron_bert(config, seed)
-        load_weights(root / "data" / "runs" / "micron-bert" / "micron_bert.safetensors", model)
+        load_weights(root / "data" / "runs" / "micron-bert" / "pretraining" / "micron_bert.safetensors", model)
         read(f"{config.scale.micron.epochs} epochs (the study's)", model.eval())
         for times in options.times:
             longer = replace(

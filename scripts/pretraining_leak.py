@@ -13,6 +13,7 @@ import argparse
 import sys
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,20 +21,23 @@ import pandas as pd
 
 from loupe.config import Config, find_root, load
 from loupe.data.clips import onset_and_apex
-from loupe.data.store import Store, read_store
+from loupe.data.store import Store, read_store, write_store
 from loupe.errors import LoupeError
 from loupe.evaluation.effects import effect_of
 from loupe.evaluation.guards import Vault, check_pretraining_overlap
+from loupe.evaluation.predictions import Label, answers, joined, labelled
 from loupe.evaluation.protocols import Split, loso_folds
 from loupe.evaluation.statistics import bootstrap_interval
+from loupe.steps import Shelf
 from loupe.training import mae_face, micro
-from loupe.training.build_mae import build_encoder
+from loupe.training.build_encoder import build_encoder
 from loupe.training.build_micron import build_micron_bert
-from loupe.training.checkpoint import load_weights, save_weights
-from loupe.training.clip_tasks import clip_tasks, head_predictions
+from loupe.training.checkpoint import load_weights
+from loupe.training.clip_steps import head_recipe
+from loupe.training.clip_tasks import clip_tasks
 from loupe.training.device import resolve_device, workers_on
-from loupe.training.jobs import Job, run_jobs
-from loupe.training.stills import prediction_table
+from loupe.training.jobs import Workers
+from loupe.training.loso import loso_heads
 
 HONEST, LEAKING = "honest", "leaking"
 
@@ -55,15 +59,20 @@ def main() -> None:
         pool, test = pretraining_and_test(what, root / "data" / "prepared", vault)
         refused(pool, test)
         with tempfile.TemporaryDirectory() as folder:
-            files = {(arm, seed): Path(folder) / f"{arm}-{seed}.safetensors" for seed in options.seeds for arm in (HONEST, LEAKING)}
-            seen = {HONEST: pool, LEAKING: leaking(pool, test, config.data.seed)}
-            jobs = [
-                Job(file, pretrained, (file, what, config, seen[arm], seed, file.with_suffix(""))) for (arm, seed), file in files.items()
-            ]
-            run_jobs(jobs, f"{what}, pre-training", workers=workers_on(resolve_device(config.scale.device), config.scale.workers))
-            read = probed if what == "mae" else left_out
-            found = pd.concat([read(config, root, arm, seed, file) for (arm, seed), file in files.items()], ignore_index=True)
+            runs = {(arm, seed): with_seed(config, seed) for seed in options.seeds for arm in (HONEST, LEAKING)}
+            for arm, seen in ((HONEST, pool), (LEAKING, leaking(pool, test, config.data.seed))):
+                write_store(Path(folder) / arm, seen.images, seen.manifest)
+            step_of = mae_face.pretraining_step if what == "mae" else partial(micro.pretraining_step, "pretraining")
+            steps = [step_of(Path(folder) / arm, own) for (arm, _), own in runs.items()]
+            workers = Workers(workers_on(resolve_device(config.scale.device), config.scale.workers), f"{what}, pre-training")
+            made = Shelf(Path(folder) / "runs", Path(folder) / "steps", publish=False).make_all(steps, workers)
+            read = partial(probed, vault=vault) if what == "mae" else left_out
+            found = joined([read(own, root, arm, seed, made_of) for ((arm, seed), own), made_of in zip(runs.items(), made, strict=True)])
         report(what, found, len(options.seeds))
+
+
+def with_seed(config: Config, seed: int) -> Config:
+    return replace(config, scale=replace(config.scale, seeds=[seed]))
 
 
 def pretraining_and_test(what: str, prepared: Path, vault: Vault) -> tuple[Store, Store]:
@@ -73,8 +82,9 @@ def pretraining_and_test(what: str, prepared: Path, vault: Vault) -> tuple[Store
         stills = read_store(prepared / "stills")
         return stills.split("pretrain"), stills.rows(vault.open(Split.from_manifest(stills.manifest), stills.manifest, reason))
     clips, expressions = read_store(prepared / "clips"), read_store(prepared / "micro")
-    fold = loso_folds(expressions.subjects, pretrain=set(clips.subjects))[0]
-    vault.open(fold, expressions.manifest, f"{reason}, leave one subject out, all folds")
+    vault.open_folds(
+        loso_folds(expressions.subjects, pretrain=set(clips.subjects)), expressions.manifest, f"{reason}, leave one subject out"
+    )
     return clips.rows(np.arange(len(clips.images))), expressions.rows(
         np.lexsort((expressions.manifest["frame"], expressions.manifest["clip"]))
     )
@@ -89,8 +99,8 @@ def leaking(pool: Store, test: Store, seed: int) -> Store:
     leaves = rng.choice(np.unique(pool.subjects), len(people), replace=False)
     kept = pool.rows(~pool.manifest["subject"].isin(leaves).to_numpy())
     come = test.rows((test.manifest.groupby("subject").cumcount() < each.min()).to_numpy())
-    table = pd.concat([kept.manifest, come.manifest], ignore_index=True)
-    return Store(np.concatenate([kept.images, come.images]), table.assign(sample=np.arange(len(table))))
+    table = pd.concat([kept.manifest, come.manifest], ignore_index=True).assign(split=pool.manifest["split"].iloc[0])
+    return Store(np.concatenate([kept.images, come.images]), table)
 
 
 def refused(pool: Store, test: Store) -> None:
@@ -103,36 +113,28 @@ def refused(pool: Store, test: Store) -> None:
     raise LoupeError("The guard let a pre-training on test people pass.")
 
 
-def pretrained(path: Path, what: str, config: Config, seen: Store, seed: int, checkpoints: Path) -> None:
-    if what == "mae":
-        model, _ = mae_face.pretrain(config, np.ascontiguousarray(seen.images), seed, checkpoints)
-        model = model.encoder
-    else:
-        model, _ = micro.pretrain(config, seen, seed, checkpoints)
-    save_weights(path, model)
-
-
-def probed(config: Config, root: Path, arm: str, seed: int, file: Path) -> pd.DataFrame:
+def probed(config: Config, root: Path, arm: str, seed: int, made: Path, vault: Vault) -> pd.DataFrame:
     """Predictions of the linear probe on test and validation people."""
     stills = read_store(root / "data" / "prepared" / "stills")
+    split, train = Split.from_manifest(stills.manifest), stills.split("train")
     encoder = build_encoder(config)
-    load_weights(file, encoder)
-    train, parts = stills.split("train"), []
-    x = mae_face.pooled_features(encoder, train.images)
-    for split in ("test", "val"):
-        scored = stills.split(split)
+    load_weights(made / "encoder.safetensors", encoder)
+    x, parts = mae_face.pooled_features(encoder, train.images), []
+    for rows in (vault.open(split, stills.manifest, f"lesson: linear probe, {arm}"), split.rows(stills.manifest, "val")):
+        scored = stills.rows(rows)
         said = mae_face.linear_probe(x, train.labels, mae_face.pooled_features(encoder, scored.images))
-        parts.append(prediction_table("probe", arm, 1.0, seed, scored.manifest, np.eye(len(stills.class_names))[said]))
-    return pd.concat(parts, ignore_index=True)
+        parts.append(labelled(answers(scored.manifest, np.eye(len(stills.class_names))[said]), Label("probe", arm, seed=seed)))
+    return joined(parts)
 
 
-def left_out(config: Config, root: Path, arm: str, seed: int, file: Path) -> pd.DataFrame:
+def left_out(config: Config, root: Path, arm: str, seed: int, made: Path) -> pd.DataFrame:
     """Predictions of the heads of notebook 05, one head seed a pre-training."""
     pairs = onset_and_apex(read_store(root / "data" / "prepared" / "micro"), labelled_only=True)
+    task = clip_tasks(pairs, loso_folds(pairs.subjects))["micro"]
     model = build_micron_bert(config, seed)
-    load_weights(file, model)
-    once = replace(config, scale=replace(config.scale, seeds=[seed]))
-    return head_predictions(clip_tasks(pairs)["micro"], arm, micro.onset_apex_features(model, pairs.onset, pairs.apex), once)
+    load_weights(made / "micron_bert.safetensors", model)
+    (said,) = loso_heads(task, micro.onset_apex_features(model, pairs.onset, pairs.apex), head_recipe(config))
+    return labelled(answers(task.rows, said).assign(fold=task.subjects), Label(task.name, arm, seed=seed))
 
 
 def report(what: str, found: pd.DataFrame, pairs: int) -> None:

@@ -12,7 +12,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from difficulty import rendered
 
@@ -21,11 +20,11 @@ from loupe.data.store import read_store
 from loupe.errors import LoupeError
 from loupe.evaluation.effects import effect_of
 from loupe.evaluation.metrics import macro_f1
+from loupe.evaluation.predictions import Label, answers, joined, labelled
 from loupe.evaluation.statistics import bootstrap_interval
-from loupe.training.build_mae import build_encoder
+from loupe.training.build_encoder import build_encoder
 from loupe.training.checkpoint import load_weights
 from loupe.training.mae_face import linear_probe, pooled_features
-from loupe.training.stills import prediction_table
 
 
 def main() -> None:
@@ -45,7 +44,7 @@ def main() -> None:
         counts = {"test_subjects": 40, "stills_per_subject": 32}
         others, _ = rendered(counts, options.seed, config.data.nuisance, "stills", options, Path(folder))
         trained = build_encoder(config)
-        load_weights(root / "data" / "runs" / "mae-face" / "encoder.safetensors", trained)
+        load_weights(root / "data" / "runs" / "mae-face" / "pretraining" / "encoder.safetensors", trained)
         encoders = [("MAE-Face", 0, trained)]
         for seed in range(options.inits):
             torch.manual_seed(seed)
@@ -55,9 +54,9 @@ def main() -> None:
             predicted = linear_probe(
                 pooled_features(encoder, train.images), train.labels, pooled_features(encoder, np.asarray(others.images))
             )
-            tables.append(prediction_table("probe", name, 1.0, seed, others.manifest, np.eye(classes)[predicted]))
+            tables.append(labelled(answers(others.manifest, np.eye(classes)[predicted]), Label("probe", name, seed=seed)))
             print(f"{name}, seed {seed}: macro-F1 {macro_f1(others.labels, predicted, classes):.3f}")
-    found = pd.concat(tables, ignore_index=True)
+    found = joined(tables)
     effect = effect_of(
         found[found["arm"] == "MAE-Face"], found[found["arm"] == "untrained"], "macro_f1", classes, names=("MAE-Face", "untrained")
     )

@@ -16,15 +16,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from loupe.bench import Bench
 
 from loupe.config import find_root, load
 from loupe.data.store import read_store
 from loupe.evaluation.metrics import accuracy, macro_f1
+from loupe.evaluation.predictions import joined
 from loupe.evaluation.protocols import Split, label_subset
+from loupe.steps import Shelf
 from loupe.training.device import resolve_device, workers_on
-from loupe.training.jobs import run_jobs
-from loupe.training.stills import cell_jobs
+from loupe.training.jobs import Workers
+from loupe.training.stills import StillData, cells_of
 
 
 def main() -> None:
@@ -40,7 +41,7 @@ def main() -> None:
     options = parser.parse_args()
     root = find_root()
     config = load([f"scale={options.scale}"], root)
-    labelled, encoder = root / "data" / "prepared" / "labelled", root / "data" / "runs" / "mae-face" / "encoder.safetensors"
+    labelled, encoder = root / "data" / "prepared" / "labelled", root / "data" / "runs" / "mae-face" / "pretraining" / "encoder.safetensors"
     store = read_store(labelled)
     split = Split.from_manifest(store.manifest)
     train, val = (split.rows(store.manifest, name) for name in ("train", "val"))
@@ -50,14 +51,16 @@ def main() -> None:
         parser.error(f"--arms {' '.join(options.arms)}: choose among {', '.join(arm.name for arm in config.experiments.low_label.arms)}")
     tables = []
     with tempfile.TemporaryDirectory() as folder:
+        shelf = Shelf(Path(folder) / "runs", Path(folder) / "steps", publish=False)
         for rate, times in product(options.rates, options.scratch_times or [config.scale.finetune.scratch_times]):
             finetune = replace(config.scale.finetune, lr_mae=rate, lr_scratch=rate, scratch_times=times)
             tried = replace(config, scale=replace(config.scale, finetune=finetune, seeds=options.seeds))
-            bench = Bench(Path(folder) / f"{rate:g}-{times}")
-            jobs = cell_jobs(bench, tried, arms, options.fraction, rows, val, labelled, encoder)
-            run_jobs(jobs, f"rate {rate:g}", workers=workers_on(resolve_device(config.scale.device), config.scale.workers))
-            tables.append(bench.cells().assign(rate=rate, scratch_times=times))
-    found = pd.concat(tables, ignore_index=True)
+            cells = cells_of(tried, arms, options.fraction, StillData(labelled, rows, val, encoder))
+            workers = Workers(workers_on(resolve_device(config.scale.device), config.scale.workers), f"rate {rate:g}")
+            made = shelf.make_all([cell.step(tried, Path(folder) / "views") for cell in cells], workers)
+            said = joined([cell.predictions(place) for cell, place in zip(cells, made, strict=True)])
+            tables.append(said.assign(rate=rate, scratch_times=times))
+    found = joined(tables)
     assert set(found["split"]) == {"val"}
     classes = len(store.class_names)
     scores = [

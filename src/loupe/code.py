@@ -12,7 +12,7 @@ from pathlib import Path
 # What tells, watches or checks, and never decides a number. Settings are no code: their values are arguments of whoever reads them.
 TELLING = tuple(
     f"loupe.{name}"
-    for name in "checkout cli code commands config errors machine part progress recording reporting session settings steps study".split()
+    for name in "checkout cli code commands config errors lock machine part progress recording reporting session settings steps study".split()
 )
 
 
@@ -45,7 +45,7 @@ class Code:
             for file in sorted(file for file in path.parent.glob(f"{path.stem}.*") if file.suffix not in (".py", ".pyc")):
                 digest.update(file.read_bytes())
         parents = [name.rsplit(".", count)[0] for count in range(1, name.count(".") + 1)]
-        return digest.hexdigest()[:16], tuple(dict.fromkeys([*parents, *_imports(tree)]))
+        return digest.hexdigest()[:16], tuple(dict.fromkeys([*filter(_is_module, parents), *_imports(tree)]))
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:
@@ -65,7 +65,8 @@ def _imports(tree: ast.AST) -> Iterator[str]:
 @cache
 def _is_module(name: str) -> bool:
     try:
-        return importlib.util.find_spec(name) is not None
+        spec = importlib.util.find_spec(name)
+        return spec is not None and spec.origin is not None  # a folder without __init__.py says nothing
     except ModuleNotFoundError:  # a class or function of a module
         return False
 

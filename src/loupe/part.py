@@ -19,7 +19,9 @@ class Absent:
             raise AttributeError(name)
         self._refuse()
 
-    __bool__ = __eq__ = __lt__ = __gt__ = __iter__ = __len__ = __int__ = __float__ = __index__ = __getitem__ = __call__ = _refuse  # type: ignore[assignment]
+    __bool__ = __eq__ = __lt__ = __gt__ = __iter__ = __len__ = __int__ = __float__ = __index__ = __getitem__ = __call__ = __str__ = (
+        __format__
+    ) = _refuse  # type: ignore[assignment]
     __hash__ = None  # type: ignore[assignment]
 
 

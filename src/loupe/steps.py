@@ -15,23 +15,21 @@ import hashlib
 import json
 import os
 import shutil
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from loupe.code import Code
 from loupe.errors import LoupeError
+from loupe.lock import alone
 from loupe.part import Absent
 
 CHECKPOINTS = "checkpoints"  # inside a folder in the making; gone when the step is whole
 KEY = "key.json"
-_PATIENCE = 600.0  # seconds for which another process's step is waited for
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,16 @@ class Step:
     shared: bool = True
 
 
+@dataclass(frozen=True)
+class Making:
+    """A step that is missing. folder: where it is made; home: where a batch run will put it; ingredients: what it depends on (`Shelf.ingredients`)."""
+
+    step: Step
+    folder: Path
+    home: Path
+    ingredients: Mapping[str, Any]
+
+
 class Shelf:
     """Where a stage's finished steps stand. home: its output folder. publish: whether new steps go there (a batch run), or stay in `spare`."""
 
@@ -65,17 +73,20 @@ class Shelf:
         """The folder of the finished step; computed in this process where nobody has made it yet."""
         return self.make_all([step], _one_by_one)[0]
 
-    def make_all(self, steps: Sequence[Step], run: Callable[[list[Step], list[Path]], None]) -> list[Path]:
+    def make_all(self, steps: Sequence[Step], run: Callable[[list[Making]], None]) -> list[Path]:
         """The folders of finished steps, in the order given. `run` computes those that are missing into the folders named (see `make_folder`); of steps with
-        one key, one is computed. Steps that were whole when an error or a kill came stay so."""
+        one key, one is computed. Steps that were whole when an error or a kill came stay so. Raises LoupeError where different steps of one stage bear
+        one name."""
         made_of = [self.ingredients(step) for step in steps]
         unique = {entry["key"]: (step, entry) for step, entry in reversed(list(zip(steps, made_of, strict=True)))}
-        missing = [(step, entry) for key, (step, entry) in reversed(unique.items()) if self._find(step, key) is None]
-        for step, entry in missing:
-            _prepare(self._named(step, entry["key"]), entry)
+        missing = [
+            Making(step, self._named(step, key), self.home / step.name, entry)
+            for key, (step, entry) in reversed(unique.items())
+            if self._find(step, key) is None
+        ]
         self.made += len(missing)
         if missing:
-            run([step for step, _ in missing], [self._named(step, entry["key"]) for step, entry in missing])
+            run(missing)
         folders = {key: self._find(step, key) for key, (step, _) in unique.items()}
         return [folders[entry["key"]] for entry in made_of]
 
@@ -98,21 +109,26 @@ class Shelf:
         return self.spare / f"{step.name}-{key}"
 
     def _find(self, step: Step, key: str) -> Path | None:
-        """The finished folder: in `home`, or in `spare`, from where a batch run fetches it."""
-        own, other = self.home / step.name, self._named(step, key)
-        if step.shared and read_key(own) == key:
-            self.asked.add(step.name)
-            return own
-        if read_key(other) != key:
+        """The finished folder: in `home`, or in `spare`, from where a batch run fetches it; a step that bore another name is the same step."""
+        own = self.home / step.name
+        found = next((place for place in (own, self._named(step, key)) if read_key(place) == key), None) or self._under_another_name(key)
+        if found is None:
             return None
-        if not (step.shared and self.publish):
-            return other
-        if own.exists():
-            self._set_aside(own)
-        own.parent.mkdir(parents=True, exist_ok=True)
-        _move(other, own)
-        self.asked.add(step.name)
-        return own
+        if step.shared and self.publish and found != own and not (found.parent == self.home and found.name in self.asked):
+            if step.name in self.asked:
+                raise LoupeError(f"Two different steps of {self.home.name} are called {step.name}: give each a name of its own.")
+            if own.exists():
+                self._set_aside(own)
+            own.parent.mkdir(parents=True, exist_ok=True)
+            _move(found, own)
+            found = own
+        if found.parent == self.home:
+            self.asked.add(found.name)
+        return found
+
+    def _under_another_name(self, key: str) -> Path | None:
+        kept = (path.parent for path in (*self.home.glob(f"*/{KEY}"), *self.spare.glob(f"*-{key}/{KEY}")))
+        return next((folder for folder in kept if read_key(folder) == key), None)
 
     def _set_aside(self, folder: Path) -> None:
         key = read_key(folder)
@@ -163,18 +179,27 @@ class Shelf:
         return digest.hexdigest()[:16]
 
 
-def make_folder(step: Step, folder: Path) -> None:
-    """Compute `step` into `folder`, which appears whole or not at all. Another process that is making it is waited for; what it made is then taken.
+def make_folder(making: Making) -> None:
+    """Compute a step into its folder, which appears whole or not at all. Another process that is making it is waited for; what it made is then taken. Of what a
+    killed run left, checkpoints stay.
 
     Raises LoupeError where the disk is full or not writable, or the other process takes longer than ten minutes.
     """
-    with full_disk_told(folder.parent), _alone(folder):
-        if read_key(folder) is not None:
-            return
-        partial = _partial(folder)
-        step.function(partial, **step.arguments, **step.places)
-        shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
-        os.replace(partial, folder)
+    step, folder = making.step, making.folder
+    with full_disk_told(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with alone(folder):
+            if making.ingredients["key"] in (read_key(folder), read_key(making.home)):
+                return
+            partial = folder.with_name(f"{folder.name}.partial")
+            partial.mkdir(exist_ok=True)
+            for path in (*partial.iterdir(), folder):  # `folder` stands there only where its key cannot be read
+                if path.name != CHECKPOINTS:
+                    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            (partial / KEY).write_text(json.dumps(making.ingredients, indent=1) + "\n", encoding="utf-8")
+            step.function(partial, **step.arguments, **step.places)
+            shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
+            os.replace(partial, folder)
 
 
 def read_key(folder: Path) -> str | None:
@@ -190,8 +215,10 @@ def full_disk_told(folder: Path) -> Iterator[None]:
     """Turn a full disk or a folder that is not writable into one sentence."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(
+            error
+        ):  # safetensors has an error of its own
             raise LoupeError(
                 f"No space left on the disk while writing to {folder}: free some space and run the same command again; what is finished is kept."
             ) from error
@@ -202,21 +229,9 @@ def full_disk_told(folder: Path) -> Iterator[None]:
         raise
 
 
-def _one_by_one(steps: list[Step], folders: list[Path]) -> None:
-    for step, folder in zip(steps, folders, strict=True):
-        make_folder(step, folder)
-
-
-def _prepare(folder: Path, ingredients: Mapping[str, Any]) -> None:
-    """Open the folder in which a step is made, beside the place where it will stand. A checkpoint in it stays."""
-    with full_disk_told(folder.parent):
-        partial = _partial(folder)
-        partial.mkdir(parents=True, exist_ok=True)
-        (partial / KEY).write_text(json.dumps(ingredients, indent=1) + "\n", encoding="utf-8")
-
-
-def _partial(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.partial")
+def _one_by_one(missing: list[Making]) -> None:
+    for making in missing:
+        make_folder(making)
 
 
 def _move(source: Path, target: Path) -> None:
@@ -239,48 +254,3 @@ def _name(function: Callable) -> str:
             f"{function.__qualname__} stands in a notebook or inside another function, and a step must be a function of a module: move it into src/loupe."
         )
     return f"{function.__module__}.{function.__qualname__}"
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the lock of `folder`, which ends with its process. Where the file system knows no locks, go on without one and say so."""
-    path = folder.with_name(f"{folder.name}.lock")
-    lock = _locked(path)
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        lock.close()
-
-
-def _locked(path: Path) -> IO[str]:
-    import fcntl
-
-    patience = time.monotonic() + _PATIENCE
-    told = False
-    while True:
-        lock = path.open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and os.path.samestat(path.stat(), os.fstat(lock.fileno())):  # not one that its last holder has just removed
-                return lock
-        except BlockingIOError:
-            holder, name = path.read_text(encoding="utf-8").strip() or "unknown", path.stem
-            if time.monotonic() > patience:
-                raise LoupeError(
-                    f"Process {holder} is still making {name}: wait for it, or end it with `kill {holder}`, then run this again."
-                ) from None
-            if not told:
-                print(f"process {holder} is making {name}: waiting for it (`kill {holder}` ends it)", file=sys.stderr, flush=True)
-            told = True
-            time.sleep(0.5)
-        except OSError as error:
-            print(
-                f"{path.parent} lies on a file system without locks ({error.strerror}): start no second run beside this one.",
-                file=sys.stderr,
-            )
-            return lock
-        lock.close()

@@ -13,7 +13,7 @@ from loupe.data.store import read_store, write_store
 from loupe.data.views import FROM_OTHER_PICTURES, VIEWS, detected_landmarks
 from loupe.errors import LoupeError
 from loupe.settings import Arm
-from loupe.training.stills import with_views
+from loupe.training.stills import view_of, with_view
 
 COUNT, SIZE = 40, 64
 ROWS = np.arange(COUNT)[::-1][:30]  # not the first ones, not in order
@@ -39,7 +39,7 @@ def labelled(tmp_path):
 
 
 def test_the_eyes_or_the_mouth_are_grey_and_nothing_else_has_changed(labelled, tmp_path):
-    write_covered(labelled, ROWS, tmp_path / "covered", seed=0)
+    write_covered(tmp_path / "covered", labelled, ROWS, seed=0)
     made = read_store(tmp_path / "covered")
     seen = []
     for image, before in zip(made.images, pictures()[ROWS], strict=True):
@@ -57,7 +57,7 @@ def test_the_eyes_or_the_mouth_are_grey_and_nothing_else_has_changed(labelled, t
 
 def test_the_same_seed_covers_the_same_and_another_does_not(labelled, tmp_path):
     for name, seed in (("one", 0), ("again", 0), ("other", 1)):
-        write_covered(labelled, ROWS, tmp_path / name, seed)
+        write_covered(tmp_path / name, labelled, ROWS, seed)
     one, again, other = ((tmp_path / name / "images.npy").read_bytes() for name in ("one", "again", "other"))
     assert one == again and one != other
 
@@ -83,7 +83,7 @@ def test_the_box_follows_a_detected_face_and_stays_inside_the_picture(kind):
 @pytest.mark.parametrize("name", sorted(set(VIEWS) - FROM_OTHER_PICTURES))
 def test_no_hidden_pixel_reaches_a_view(labelled, tmp_path, name):
     """Planted: other pixels under the rectangle, and other detected landmarks. The view of the covered picture keeps its bytes, that of the clean one does not."""
-    config, arm = load(["scale=smoke"], Path(__file__).resolve().parents[2]), Arm("x", "concat", view=name)
+    view = view_of(Arm("x", "concat", view=name), load(["scale=smoke"], Path(__file__).resolve().parents[2]))
     boxes = covered_boxes((len(ROWS), SIZE, SIZE), None, np.random.default_rng([0, 78]))
     planted = pictures()
     for row, (left, top, right, bottom) in zip(ROWS, boxes, strict=True):
@@ -91,14 +91,14 @@ def test_no_hidden_pixel_reaches_a_view(labelled, tmp_path, name):
     write_store(tmp_path / "planted", planted, read_store(labelled).manifest)
     views = {}
     for store in (labelled, tmp_path / "planted"):
-        write_covered(store, ROWS, tmp_path / "covered", seed=0)
-        views[store.name] = with_views(tmp_path / "covered", config, [arm]).views[name].tobytes()
-        views[store.name, "clean"] = with_views(store, config, [arm]).views[name].tobytes()
+        write_covered(tmp_path / "covered", store, ROWS, seed=0)
+        views[store.name] = with_view(tmp_path / "covered", view, 0, tmp_path / "views").view.tobytes()
+        views[store.name, "clean"] = with_view(store, view, 0, tmp_path / "views").view.tobytes()
     assert views["labelled"] == views["planted"]
     assert views["labelled", "clean"] != views["planted", "clean"]
 
 
 def test_a_covered_face_has_no_landmarks_to_cut_a_view_by(labelled, tmp_path):
     np.save(labelled / "landmarks.npy", np.tile(CANONICAL[None, :, :2] * SIZE, (COUNT, 1, 1)))
-    write_covered(labelled, ROWS, tmp_path / "covered", seed=0)
+    write_covered(tmp_path / "covered", labelled, ROWS, seed=0)
     assert detected_landmarks(labelled) is not None and detected_landmarks(tmp_path / "covered") is None

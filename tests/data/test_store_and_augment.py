@@ -26,6 +26,8 @@ def test_store_round_trip_keeps_pixels_and_rows(tmp_path):
     part = store.split("train")
     np.testing.assert_array_equal(part.images, images[:2])
     assert store.rows(np.array([3])).manifest["sample"].tolist() == [3]
+    with pytest.raises(LoupeError, match="Test pictures are opened through loupe.evaluation.guards.Vault"):
+        store.split("test")
     assert store.class_names == ["class0", "class1"]
 
 

@@ -42,7 +42,8 @@ def simulate(
                 }
             )
         )  # fmt: skip
-    return pd.concat(frames, ignore_index=True).assign(**columns)
+    state = {"condition": "", "regime": "labels", "pretraining": "none", "dose": np.nan, "smoothed": False}
+    return pd.concat(frames, ignore_index=True).assign(**(state | columns))
 
 
 @pytest.fixture

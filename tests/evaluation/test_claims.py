@@ -10,12 +10,22 @@ from scipy.stats import ttest_1samp
 
 from loupe.config import load
 from loupe.data.conditions import CONDITIONS, SHIFTED
-from loupe.data.skew import skewed_arm
 from loupe.errors import LoupeError
-from loupe.evaluation.claims import NOT_RUN, Cell, Claim, ClaimBook, claims_table, decide, margin_p, read_claims, read_predictions
+from loupe.evaluation.claims import (
+    NOT_RUN,
+    Cell,
+    Claim,
+    ClaimBook,
+    cell_predictions,
+    claims_table,
+    decide,
+    margin_p,
+    pretrainings_behind,
+    read_claims,
+    read_predictions,
+)
 from loupe.evaluation.explain import centre_prior, part_energy
 from loupe.evaluation.metrics import uf1
-from loupe.evaluation.smoothing import SMOOTHED
 from loupe.evaluation.statistics import Interval, holm
 
 COMMITTED = Path(__file__).parents[2] / "conf" / "claims.yaml"
@@ -31,11 +41,11 @@ def claim(identity: str, a: str, *b: str, paper: str = "micron-bert", **changes)
 def study(simulated_pair):
     """Arms good and bad (clearly apart), good-again (no better than good), with validation rows that must be ignored."""
     rng = np.random.default_rng(0)
-    good, bad = simulated_pair(rng, 0.8, 0.4, subjects=20)
+    good, bad = simulated_pair(rng, 0.8, 0.4, subjects=20, pretraining="micron-bert")
     again = good.assign(arm="again")
     flip = rng.random(len(again)) < 0.01
     again["pred"] = np.where(flip, (again["pred"] + 1) % 3, again["pred"])
-    single = bad[bad["seed"] == 0].assign(arm="svm")
+    single = bad[bad["seed"] == 0].assign(arm="svm", pretraining="none")
     val = good.assign(split="val", pred=0, sample=lambda f: f["sample"] + 10_000)
     frame = pd.concat([good.assign(arm="good"), bad.assign(arm="bad"), again, single, val.assign(arm="good")])
     return {"study": frame}
@@ -56,7 +66,7 @@ def test_verdicts_on_a_study_with_known_truth(study):
             Claim(id="record", paper="emotic-mae", sentence="s", source="s", metric="macro_f1", paper_number="n"),
         ),
     )
-    table = claims_table(book, study, resamples=2000, pretrainings={"study/good": 1, "study/bad": 5, "study/svm": 0}).set_index("id")
+    table = claims_table(book, study, resamples=2000).set_index("id")
     assert table["verdict"].to_dict() == {
         "better": "supported", "worse": "not supported", "same": "not supported", "best": "not supported", "svm": "supported",
         "absent": NOT_RUN, "half": NOT_RUN, "elsewhere": NOT_RUN, "record": NOT_RUN,
@@ -170,12 +180,12 @@ def test_score_and_localisation_claims(simulated_pair):
 
 
 def test_records_of_stages_are_read(tmp_path, study):
-    for stage, name in (("one", "predictions"), ("two", "predictions"), ("two", "conditions"), ("two", "localisation")):
+    for stage, name in (("one", "predictions"), ("two", "predictions"), ("two", "localisation"), ("two", "other")):
         (tmp_path / stage).mkdir(exist_ok=True)
         study["study"].assign(task=name).to_parquet(tmp_path / stage / f"{name}.parquet")
     records = read_predictions(tmp_path)
     assert set(records) == {"one", "two"}
-    assert set(records["two"]["task"]) == {"predictions", "conditions", "localisation"} and len(records["two"]) == 3 * len(records["one"])
+    assert set(records["two"]["task"]) == {"predictions", "localisation"} and len(records["two"]) == 2 * len(records["one"])
     assert read_predictions(tmp_path / "nothing") == {}
 
 
@@ -193,8 +203,7 @@ def test_a_cell_reads_the_people_it_names_and_no_others(tmp_path, simulated_pair
             for arm, frame in zip("ab", simulated_pair(rng, *pair, per_subject=20), strict=True)
         ]
         parts[split] = pd.concat(frames)
-    pd.concat([parts["test"], parts["val"]]).to_parquet(folder / "predictions.parquet")
-    parts["train"].to_parquet(folder / "training.parquet")
+    pd.concat(parts.values()).to_parquet(folder / "predictions.parquet")
     claims = [
         Claim(
             split,
@@ -229,9 +238,15 @@ def test_the_committed_claims():
     assert {claim.paper for claim in book.claims} == {"emotic-mae", "micron-bert"}
     assert sum(claim.a is not None for claim in book.claims) >= 15
     assert all(claim.sentence.endswith(".") and claim.source and claim.paper_number and claim.scales for claim in book.claims)
-    assert book.classes == {"stills": 8, "frames": 8, "units": 32, "micro": 3, "spotting": 2, "localisation": 1} and book.answers == {
-        "units": 2
-    }
+    assert book.classes == {
+        "stills": 8,
+        "frames": 8,
+        "units": 32,
+        "micro": 3,
+        "spotting": 2,
+        "localisation": 1,
+        "parts": 1,
+    } and book.answers == {"units": 2}
     table = claims_table(book, {}, resamples=10)
     assert set(table["verdict"]) == {NOT_RUN} and table["id"].is_unique and len(table) == len(book.claims)
     columns = (
@@ -256,74 +271,70 @@ def test_the_committed_claim_about_face_parts_tells_a_map_that_finds_them_from_o
         "label": 0,
         "pred": 0,
     }
-    about = {"task": "localisation", "fraction": 1.0, "seed": 0, "fold": "", "split": "loso", **clips}
+    about = {"fraction": 1.0, "seed": 0, "fold": "", "split": "loso", "condition": "", "regime": "labels", "pretraining": "none", **clips}
+    about |= {"dose": np.nan, "smoothed": False}
     where, blurred = (parts == 5).astype(float), (parts == 5).mean(axis=0, keepdims=True).repeat(36, axis=0)
     maps = {"poi": where if sharp else blurred, "mean-mask": blurred, "centre": np.broadcast_to(centre_prior((32, 32)), parts.shape)}
     maps |= {"uniform": np.ones((36, 16)), "contrast": rng.random((36, 16))}
     rows = [
-        pd.DataFrame({**about, "arm": f"{name}-parts", "energy_inside": part_energy(values, parts, 8)}) for name, values in maps.items()
+        pd.DataFrame({**about, "task": "parts", "arm": name, "energy_inside": part_energy(values, parts, 8)})
+        for name, values in maps.items()
     ]
-    moving = pd.DataFrame({**about, "arm": "poi", "energy_inside": 0.01, "rank_correlation": 0.2})
+    moving = pd.DataFrame({**about, "task": "localisation", "arm": "poi", "energy_inside": 0.01, "rank_correlation": 0.2})
     (tmp_path / "micron-bert").mkdir()
     pd.concat([moving, *rows]).to_parquet(tmp_path / "micron-bert" / "localisation.parquet")
     book = read_claims(COMMITTED)
     (row,) = claims_table(book, read_predictions(tmp_path), resamples=1000).query("id == 'poi-finds-face-parts'").to_dict("records")
     assert row["verdict"] == verdict and (row["n_subjects"], row["n_samples"]) == (12, 36)
-    assert row["cells"] == "micron-bert/poi-parts@1 - micron-bert/mean-mask-parts@1 (best of 4)"
+    assert row["cells"] == "micron-bert/poi@1 - micron-bert/mean-mask@1 (best of 4)"
     assert row["value_a"] == pytest.approx(part_energy(maps["poi"], parts, 8).mean(), abs=1e-6)
 
 
-def test_stage_dual_view_has_the_arms_that_claims_ask_for_at_each_scale():
-    """By name, with the further conditions; a claim on an arm that no scale trains would read "not run" for ever."""
-    book = read_claims(COMMITTED)
-    for scale in ("smoke", "laptop", "gpu"):
-        experiment = load([f"scale={scale}"], COMMITTED.parents[1]).experiments.dual_view
-        names = {arm.name for arm in experiment.arms}
-        assert set(experiment.further_conditions) <= names
-        names |= {f"{arm}-{condition}" for arm in experiment.further_conditions for condition in CONDITIONS}
-        asked = {
-            cell.arm
-            for claim in book.claims
-            if scale in claim.scales and claim.a
-            for cell in (claim.a, *claim.b)
-            if cell.stage == "dual-view"
-        }
-        assert asked <= names and {f"{arm}-{condition}" for arm in ("concat", "single") for condition in CONDITIONS} <= asked
+def cells_asked(scale, stage, **of):
+    """What claims ask of a stage at a scale."""
+    claims = [claim for claim in read_claims(COMMITTED).claims if scale in claim.scales and claim.a]
+    cells = [cell for claim in claims if all(getattr(claim, name) == value for name, value in of.items()) for cell in (claim.a, *claim.b)]
+    return {cell for cell in cells if cell.stage == stage}
 
 
-def test_stage_ablations_has_the_arms_that_claims_ask_for_at_each_scale():
-    """By name, as notebook 06 writes them: parts taken out, skewed pre-training people, and looks that pre-training has not seen where there are such clips."""
-    book = read_claims(COMMITTED)
-    for scale in ("smoke", "laptop", "gpu"):
-        config = load([f"scale={scale}"], COMMITTED.parents[1])
-        experiment = config.experiments.ablations
-        names = {arm.name for arm in [*experiment.arms, *experiment.micro]} | {skewed_arm(dose) for dose in experiment.skew}
-        if config.scale.faces.shift_clips:
-            names |= {f"{arm}-{SHIFTED}" for arm in ("micron-bert", "micron-bert-untrained", "flow-svm")}
-        asked = {
-            cell.arm
-            for claim in book.claims
-            if scale in claim.scales and claim.a
-            for cell in (claim.a, *claim.b)
-            if cell.stage == "ablations"
-        }
-        assert asked <= names
-        assert ({"micron-bert-shifted", "micron-bert-skewed-100"} <= asked) == config.scale.more
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "gpu"])
+def test_stages_train_what_claims_ask_for_at_each_scale(scale):
+    """By arm and state; a claim on a cell that no scale trains would read "not run" for ever."""
+    config = load([f"scale={scale}"], COMMITTED.parents[1])
+    pairs, parts, frames = config.experiments.dual_view, config.experiments.ablations, config.experiments.low_label.frames
+    asked = {(cell.arm, cell.condition) for cell in cells_asked(scale, "dual-view")}
+    further = {(arm, condition) for arm in pairs.further_conditions for condition in CONDITIONS}
+    assert asked <= {(arm.name, "") for arm in pairs.arms} | further
+    assert {(arm, condition) for arm in ("concat", "single") for condition in CONDITIONS} <= asked
+    asked = {(cell.arm, cell.condition, cell.dose) for cell in cells_asked(scale, "ablations")}
+    trained = {(arm.name, "", None) for arm in [*parts.arms, *parts.micro]} | {("micron-bert", "", dose) for dose in parts.skew}
+    if config.scale.faces.shift_clips:
+        trained |= {(arm, SHIFTED, None) for arm in ("micron-bert", "micron-bert-untrained", "flow-svm")}
+    assert asked <= trained and ({("micron-bert", SHIFTED, None), ("micron-bert", "", 1.0)} <= asked) == config.scale.more
+    asked = {(cell.arm, cell.fraction) for cell in cells_asked(scale, "low-label", task="frames")}
+    arms = {"probe", *(arm.name for arm in frames.arms)}
+    assert asked <= {(arm, share) for arm in arms for share in (1 / frames.every, 1.0)} and {arm for arm, _ in asked} == arms
 
 
-def test_claims_on_frames_of_video_name_arms_and_shares_that_each_scale_trains():
-    book = read_claims(COMMITTED)
-    for scale in ("smoke", "laptop", "gpu"):
-        frames = load([f"scale={scale}"], COMMITTED.parents[1]).experiments.low_label.frames
-        raw = ["probe-frames", *(arm.name for arm in frames.arms)]
-        trained = {(f"{arm}{ending}", share) for arm in raw for ending in ("", SMOOTHED) for share in (1 / frames.every, 1.0)}
-        asked = {
-            (cell.arm, cell.fraction)
-            for claim in book.claims
-            if claim.task == "frames" and scale in claim.scales
-            for cell in (claim.a, *claim.b)
-        }
-        assert asked <= trained and {arm for arm, _ in asked} >= set(raw)
+def test_a_cell_reads_its_state_and_no_other(simulated):
+    """Rows of every other state are planted beside those that are meant."""
+    usual = {"condition": "", "regime": "labels", "dose": np.nan, "smoothed": False}
+    states = [{}, {"condition": "covered"}, {"regime": "people"}, {"dose": 0.5}, {"dose": 1.0}, {"smoothed": True}]
+    frame = pd.concat(simulated(np.random.default_rng(0), seeds=1, **(usual | state)).assign(mark=i) for i, state in enumerate(states))
+    for number, state in enumerate(states):
+        assert set(cell_predictions(Cell("study", "a", **state), "micro", {"study": frame})["mark"]) == {number}
+    assert cell_predictions(Cell("study", "a", condition="shifted"), "micro", {"study": frame}) is None
+    assert str(Cell("study", "a", 0.1, condition="covered", smoothed=True)) == "study/a@0.1 (covered, smoothed)"
+    frames = {"study": frame.assign(task="frames", regime="frames")}  # of video a share is one of the frames
+    assert set(cell_predictions(Cell("study", "a"), "frames", frames)["mark"]) == {0, 2}
+
+
+def test_pretrainings_are_counted_by_where_the_encoder_comes_from():
+    def arm(*encoders):
+        return pd.DataFrame(encoders, columns=["pretraining", "dose"])
+
+    none, one, two = arm(("none", np.nan)), arm(("mae-face", np.nan)), arm(("micron-bert", 0.5), ("micron-bert", 1.0), ("micron-bert", 1.0))
+    assert [pretrainings_behind(*arms) for arms in ((none, none), (one, none), (two, none), (two, one))] == [0, 1, 2, 1]
 
 
 def test_every_committed_claim_with_cells_can_be_decided(simulated):
@@ -338,7 +349,9 @@ def test_every_committed_claim_with_cells_can_be_decided(simulated):
                 rng, subjects=6, per_subject=8, classes=max(book.classes[entry.task], 2), seeds=2, labels=labels[entry.task],
                 arm=cell.arm, task=entry.task, fraction=cell.fraction,
             ).assign(rank_correlation=0.5, energy_inside=0.5, split=cell.split or "loso")  # fmt: skip
-            rows.setdefault(cell.stage, {})[(entry.task, cell.arm, cell.fraction, cell.split)] = frame
+            regime = cell.regime or ("frames" if entry.task == "frames" else "labels")
+            frame = frame.assign(condition=cell.condition, smoothed=cell.smoothed, dose=cell.dose, regime=regime).astype({"dose": float})
+            rows.setdefault(cell.stage, {})[(entry.task, cell)] = frame
     table = claims_table(book, {stage: pd.concat(cells.values()) for stage, cells in rows.items()}, resamples=64).set_index("id")
     ran = [entry.id for entry in book.claims if entry.a]
     assert table.loc[ran, "p_holm"].between(0, 1).all() and (table.loc[ran, "verdict"] != NOT_RUN).all()

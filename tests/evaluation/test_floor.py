@@ -44,26 +44,16 @@ def predictions(skill, seed):
     right = generator.random(len(labels)) < skill
     return pd.DataFrame(
         {"task": "toy", "fraction": 1.0, "seed": 0, "fold": "", "split": "test", "sample": np.arange(len(labels)),
-         "subject": np.repeat([f"s{i:02d}" for i in range(24)], 16), "clip": "", "label": labels, "pred": np.where(right, labels, guess)}
+         "subject": np.repeat([f"s{i:02d}" for i in range(24)], 16), "clip": "", "condition": "", "regime": "labels",
+         "pretraining": "none", "dose": np.nan, "smoothed": False, "label": labels, "pred": np.where(right, labels, guess)}
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(("skill", "expected"), [(0.0, "inconclusive"), (0.6, "not supported")])
 def test_equal_arms_are_not_supported_above_the_floor_and_inconclusive_on_it(skill, expected):
-    claim = Claim(
-        "c",
-        "emotic-mae",
-        "a beats b",
-        "nowhere",
-        "accuracy",
-        "none",
-        task="toy",
-        a=Cell("s", "a"),
-        b=(Cell("s", "b"),),
-        sesoi=0.1,
-        scales=("smoke",),
-    )
+    cells = {"a": Cell("s", "a"), "b": (Cell("s", "b"),)}
+    claim = Claim("c", "emotic-mae", "a beats b", "nowhere", "accuracy", "none", task="toy", sesoi=0.1, scales=("smoke",), **cells)
     frames = pd.concat([predictions(skill, 5).assign(arm="a"), predictions(skill, 5).assign(arm="b")])
     row = claims_table(ClaimBook({"toy": 4}, (claim,)), {"s": frames}, resamples=400).iloc[0]
-    assert row["verdict"] == expected and ("floor" in row["note"]) == (skill == 0.0)
+    assert row["verdict"] == expected and row["floor"] == (skill == 0.0)
     assert row["guess"] == 0.25

@@ -52,6 +52,7 @@ def predictions_of(rng, people, split, arm="probe", fraction=1.0, seeds=(0,), cl
                 "split": split,
                 "subject": f"{split}{person}",
                 "clip": f"{split}{person}-1",
+                "smoothed": False,
             }
             rows.append(pd.DataFrame({**about, "sample": sample + 20 * person + np.arange(20), "label": label, "pred": values.argmax(1)}).assign(**{f"p{c}": values[:, c].astype(np.float32) for c in range(classes)}))  # fmt: skip
     return pd.concat(rows, ignore_index=True)
@@ -106,13 +107,13 @@ def test_every_run_is_smoothed_for_itself():
     parts = [predictions_of(rng, 3, "test", fraction=fraction, seeds=(0, 1)) for fraction in (0.1, 1.0)]
     table = pd.concat(parts).sample(frac=1, random_state=0)
     found = smooth_predictions(table, TIMES, 5)
-    assert set(found["arm"]) == {"probe-smoothed"} and found["sample"].tolist() == table["sample"].tolist()
+    assert found["smoothed"].all() and found["sample"].tolist() == table["sample"].tolist()
     for (fraction, seed), run in table.groupby(["fraction", "seed"]):
         mine = found[(found["fraction"] == fraction) & (found["seed"] == seed)]
         expected = by_hand(run[["p0", "p1", "p2"]].to_numpy(float), run["clip"].to_numpy(), TIMES.loc[run["sample"]].to_numpy(), 5)
         np.testing.assert_allclose(mine[["p0", "p1", "p2"]], expected, atol=1e-6)
         assert mine["pred"].tolist() == expected.argmax(1).tolist()
-    unchanged = [column for column in table if column not in ("arm", "pred", "p0", "p1", "p2")]
+    unchanged = [column for column in table if column not in ("smoothed", "pred", "p0", "p1", "p2")]
     pd.testing.assert_frame_equal(found[unchanged], table[unchanged])
 
 
@@ -148,10 +149,10 @@ def test_arms_get_windows_of_their_own_that_test_rows_cannot_move():
     raw = pd.concat([noisy, sharp], ignore_index=True)
     found, windows = smooth_arms(raw, TIMES, WINDOWS, 3)
     chosen = windows.set_index("arm")["window"]
-    assert chosen["sharp-smoothed"] == 1 < chosen["probe-smoothed"] and set(windows["fraction"]) == {1.0}
-    assert len(found) == len(raw) and set(found["arm"]) == {"sharp-smoothed", "probe-smoothed"}
-    expected = smooth_predictions(raw[raw["arm"] == "probe"], TIMES, chosen["probe-smoothed"])
-    pd.testing.assert_frame_equal(found[found["arm"] == "probe-smoothed"].reset_index(drop=True), expected.reset_index(drop=True))
+    assert chosen["sharp"] == 1 < chosen["probe"] and windows["smoothed"].all() and set(windows["fraction"]) == {1.0}
+    assert len(found) == len(raw) and set(found["arm"]) == {"sharp", "probe"} and found["smoothed"].all()
+    expected = smooth_predictions(raw[raw["arm"] == "probe"], TIMES, chosen["probe"])
+    pd.testing.assert_frame_equal(found[found["arm"] == "probe"].reset_index(drop=True), expected.reset_index(drop=True))
 
     def choice(features, labels):
         spoilt = raw.assign(label=labels, **{f"p{c}": features[:, c] for c in range(3)})

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from loupe.training.skew import pretrain_skewed
 from sklearn.metrics import f1_score
 from sklearn.model_selection import StratifiedGroupKFold
 from torch.nn import functional
@@ -14,10 +13,12 @@ from torch.nn import functional
 from loupe.config import load
 from loupe.data.store import Store, write_store
 from loupe.errors import LoupeError
+from loupe.evaluation.protocols import loso_folds
 from loupe.models.baselines.linear import make_linear_svm
 from loupe.training.build_micron import build_micron_bert
-from loupe.training.loso import loso_heads, loso_heads_on_the_way, loso_probabilities
-from loupe.training.micro import frame_pairs, pretrain, swap_signal
+from loupe.training.clip_tasks import ClipTask
+from loupe.training.loso import HeadRecipe, loso_heads, loso_heads_on_the_way, loso_probabilities
+from loupe.training.micro import frame_pairs, pretrain, pretraining_step, swap_signal
 
 
 def clips(frames, fps=100.0):
@@ -56,6 +57,12 @@ def problem():
     return features, labels, subjects
 
 
+def task_of(labels, subjects):
+    """The clips as a task of leave one subject out, with three classes."""
+    rows = pd.DataFrame({"label": labels, "subject": subjects})
+    return ClipTask("micro", 3, np.ones(len(labels), dtype=bool), rows, tuple(loso_folds(subjects)))
+
+
 def one_fold(features, labels, subjects, person, seed, steps, lr, weight_decay):
     """The obvious way: this fold alone, its own scaler, its own loop."""
     train = subjects != person
@@ -78,7 +85,7 @@ def one_fold(features, labels, subjects, person, seed, steps, lr, weight_decay):
 def test_batched_heads_equal_sequential_folds():
     features, labels, subjects = problem()
     settings = dict(steps=25, lr=0.05, weight_decay=0.1)
-    batched = loso_heads(features, labels, subjects, 3, seeds=[0, 4], steps=25, lr=0.05, weight_decays=[0.1])
+    batched = loso_heads(task_of(labels, subjects), features, HeadRecipe([0, 4], 25, 0.05, [0.1]))
     for i, seed in enumerate([0, 4]):
         for person in np.unique(subjects):
             expected = one_fold(features, labels, subjects, person, seed, **settings)
@@ -87,11 +94,11 @@ def test_batched_heads_equal_sequential_folds():
 
 def test_heads_on_the_way_are_those_that_stop_there():
     features, labels, subjects = problem()
-    settings = dict(seeds=[0, 4], lr=0.05, weight_decays=[0.1])
-    found = loso_heads_on_the_way(features, labels, subjects, 3, marks=[1, 7, 25], **settings)
+    task = task_of(labels, subjects)
+    found = loso_heads_on_the_way(task, features, HeadRecipe([0, 4], 25, 0.05, [0.1]), [1, 7, 25])
     assert found.shape == (3, 2, len(labels), 3)
     for steps, probabilities in zip([1, 7, 25], found, strict=True):
-        np.testing.assert_array_equal(probabilities, loso_heads(features, labels, subjects, 3, steps=steps, **settings))
+        np.testing.assert_array_equal(probabilities, loso_heads(task, features, HeadRecipe([0, 4], steps, 0.05, [0.1])))
 
 
 def test_each_fold_chooses_its_decay_on_inner_people_as_a_sequential_search_would():
@@ -100,7 +107,7 @@ def test_each_fold_chooses_its_decay_on_inner_people_as_a_sequential_search_woul
     labels = generator.integers(0, 3, len(subjects))
     features = (generator.normal(size=(len(subjects), 30)) + 0.6 * labels[:, None] * (np.arange(30) < 3)).astype(np.float32)
     settings, grid = dict(steps=40, lr=0.05), [0.01, 15.0]
-    found = loso_heads(features, labels, subjects, 3, seeds=[1], weight_decays=grid, **settings)[0]
+    found = loso_heads(task_of(labels, subjects), features, HeadRecipe([1], weight_decays=grid, **settings))[0]
     chosen = []
     for person in np.unique(subjects):
         rows = np.flatnonzero(subjects != person)
@@ -121,11 +128,11 @@ def test_each_fold_chooses_its_decay_on_inner_people_as_a_sequential_search_woul
 
 def test_held_out_labels_and_features_cannot_change_the_fold_that_leaves_them_out():
     features, labels, subjects = problem()
-    settings = dict(seeds=[0], steps=20, lr=0.05, weight_decays=[0.01, 1.0, 10.0])
-    before = loso_heads(features, labels, subjects, 3, **settings)[0]
+    recipe = HeadRecipe([0], 20, 0.05, [0.01, 1.0, 10.0])
+    before = loso_heads(task_of(labels, subjects), features, recipe)[0]
     spoilt = labels.copy()
     spoilt[subjects == "q"] = (spoilt[subjects == "q"] + 1) % 3
-    after = loso_heads(features, spoilt, subjects, 3, **settings)[0]
+    after = loso_heads(task_of(spoilt, subjects), features, recipe)[0]
     np.testing.assert_array_equal(before[subjects == "q"], after[subjects == "q"])
     assert not np.array_equal(before[subjects == "p"], after[subjects == "p"])
 
@@ -179,7 +186,8 @@ def test_folds_fitted_by_two_processes_equal_those_of_one():
     subjects = np.repeat(np.array(list("pqrs")), 9)
     labels = np.tile([0, 1, 2], 12)
     features = generator.normal(size=(36, 6)) + labels[:, None]
-    one, two = (loso_probabilities([make_linear_svm], features, labels, subjects, 3, "svm", [0.01, 1.0], workers=n) for n in (1, 2))
+    task = task_of(labels, subjects)
+    one, two = (loso_probabilities(task, features, [make_linear_svm], [0.01, 1.0], label="svm", workers=n) for n in (1, 2))
     assert one.shape == (1, 36, 3) and np.array_equal(one, two) and one.max() > 0
 
 
@@ -188,13 +196,11 @@ def test_a_choice_made_once_serves_every_seed():
     subjects = np.repeat(np.array(list("pqrs")), 9)
     labels = generator.integers(0, 3, 36)
     features = generator.normal(size=(36, 8)).astype(np.float32) + labels[:, None]
-    settings = dict(steps=60, lr=0.05, weight_decays=[0.01, 15.0])
-    both = loso_heads(features, labels, subjects, 3, seeds=[2, 7], **settings)
-    alone = loso_heads(features, labels, subjects, 3, seeds=[2], **settings)
+    both, alone = (loso_heads(task_of(labels, subjects), features, HeadRecipe(seeds, 60, 0.05, [0.01, 15.0])) for seeds in ([2, 7], [2]))
     assert np.array_equal(both[0], alone[0]) and not np.array_equal(both[0], both[1])
 
 
-def test_skewed_pretraining_sees_its_own_people_and_nobody_else(tmp_path):
+def test_skewed_pretraining_sees_its_own_people_and_nobody_else(tmp_path, shelf_of):
     """Spoilt frames of the half that dose 1 leaves out change nothing; the same frames of the other half do, and so does another dose."""
     root = Path(__file__).resolve().parents[2]
     config = load(
@@ -207,8 +213,7 @@ def test_skewed_pretraining_sees_its_own_people_and_nobody_else(tmp_path):
     def weights(name, spoilt, dose):
         shown = np.where(table["subject"].isin(list(spoilt)).to_numpy()[:, None, None, None], 255 - images, images)
         write_store(tmp_path / name, shown, table)
-        pretrain_skewed(tmp_path / f"{name}.safetensors", config, tmp_path / name, 0, tmp_path / f"{name}-run", dose)
-        return (tmp_path / f"{name}.safetensors").read_bytes()
+        return (shelf_of("s").make(pretraining_step(name, tmp_path / name, config, dose=dose)) / "micron_bert.safetensors").read_bytes()
 
     clean = weights("clean", "", 1.0)
     assert weights("left-out", "ac", 1.0) == clean

@@ -3,13 +3,17 @@
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from loupe.evaluation.protocols import loso_folds
 from loupe.models.baselines.linear import choose_setting
+from loupe.models.baselines.three_stream import FLOW_SIDE
 from loupe.settings import EncoderSize, NetworkRecipe
+from loupe.training.clip_tasks import ClipTask
 from loupe.training.loso import loso_probabilities
-from loupe.training.micro_networks import FLOW_SIDE, NetworkClassifier, difference_vit, three_stream
+from loupe.training.micro_networks import NetworkClassifier, difference_vit, three_stream
 
 FLOW = NetworkRecipe(steps=12, batch=12, lr=0.02)
 PAIR = NetworkRecipe(steps=20, batch=12, lr=0.003)
@@ -45,7 +49,10 @@ def frames():
 
 def probabilities(clips, build, recipe, seeds=(0, 1), decays=(1.0, 0.01), workers=1):
     makers = [partial(NetworkClassifier, build, recipe, seed, "cpu") for seed in seeds]
-    return loso_probabilities(makers, *clips, 3, "test", decays, workers=workers)
+    pictures, labels, subjects = clips
+    rows = pd.DataFrame({"label": labels, "subject": subjects})
+    task = ClipTask("micro", 3, np.ones(len(labels), dtype=bool), rows, tuple(loso_folds(subjects)))
+    return loso_probabilities(task, pictures, makers, decays, label="test", workers=workers)
 
 
 @pytest.mark.parametrize(

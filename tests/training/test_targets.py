@@ -18,7 +18,7 @@ from loupe.evaluation.metrics import macro_f1
 from loupe.evaluation.statistics import bootstrap_interval
 from loupe.faces.expression import AU_NAMES, au_vector
 from loupe.settings import ActionUnit, ActionUnits, Arm
-from loupe.training.stills import Labelled, finetune, predict, unit_table
+from loupe.training.stills import Labelled, StillCell, StillData, finetune, predict, unit_answers
 from loupe.training.targets import knows_units, present_units, probabilities, question_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +64,7 @@ def test_macro_f1_over_all_classes_is_the_mean_over_units_of_the_two_class_score
             rows["au"] = [np.append(row[:3], np.float32(0)) for row in rows["au"]]
             found[:, 2] = 0.1
             truth = present_units(rows["au"], THREE)
-        table = unit_table(THREE, "x", 0.1, 0, rows, found)
+        table = unit_answers(THREE, rows, found)
         wanted = [f1_score(truth[:, k], found[:, k] > 0.5, labels=[0, 1], average="macro", zero_division=0) for k in range(3)]
         assert macro_f1(table["label"], table["pred"], 6) == pytest.approx(np.mean(wanted), abs=1e-12), name
     assert 0 < np.mean(wanted) < 1
@@ -75,15 +75,15 @@ def test_rows_of_units_are_told_apart_and_resampled_by_person():
     rows = manifest(rng, 60)
     truth = present_units(rows["au"], THREE)
     tables = [
-        unit_table(THREE, "x", 0.1, seed, rows, np.where(rng.random(truth.shape) < 0.8, truth, ~truth).astype(np.float32))
+        unit_answers(THREE, rows, np.where(rng.random(truth.shape) < 0.8, truth, ~truth).astype(np.float32)).assign(seed=seed)
         for seed in (0, 1)
     ]
     table = tables[0]
     assert list(table["sample"]) == [3 * sample + unit for sample in rows["sample"] for unit in range(3)]
-    assert (table["label"] // 2 == table["pred"] // 2).all() and set(table["label"] // 2) == {0, 1, 2} and set(table["task"]) == {"units"}
+    assert (table["label"] // 2 == table["pred"] // 2).all() and set(table["label"] // 2) == {0, 1, 2}
     assert table["label"].tolist() == [2 * unit + int(on) for row in truth for unit, on in enumerate(row)]
     assert ((table["p1"] > 0.5) == (table["pred"] % 2 == 1)).all()
-    always = pd.concat(unit_table(THREE, "none", 0.1, seed, rows, np.zeros(truth.shape, np.float32)) for seed in (0, 1))
+    always = pd.concat(unit_answers(THREE, rows, np.zeros(truth.shape, np.float32)).assign(seed=seed) for seed in (0, 1))
     effect = effect_of(pd.concat(tables), always, "macro_f1", 6)
     assert len(effect.subjects) == 6 and bootstrap_interval(effect, rng, resamples=200).low > 0
 
@@ -142,9 +142,10 @@ def test_a_network_learns_units_that_can_be_seen(tmp_path, augmentation):
         ROOT,
     )
     arm = Arm("units", "single", init="scratch", task="units", augmentation=augmentation)
-    data = Labelled(read_store(tmp_path / "s"), {})
-    model, _ = finetune(config, arm, data, np.arange(80), 0, tmp_path / "none", tmp_path / "checkpoints")
-    found = predict(model, config, arm, data, np.arange(80, 120)) > 0.5
+    data, rows = Labelled(read_store(tmp_path / "s"), None), np.arange(80)
+    cell = StillCell(arm, 1.0, 0, StillData(tmp_path / "s", rows, rows, tmp_path / "none"))
+    model, _ = finetune(config, cell, data, rows, tmp_path / "checkpoints")
+    found = predict(model, arm, data, np.arange(80, 120)) > 0.5
     names = [unit.name for unit in ASKED.units]
     right = (found[:, [names.index("AU4"), names.index("AU12")]] == on[80:]).mean()
     assert right > 0.9

@@ -10,7 +10,7 @@ from loupe.config import Arm, Config
 from loupe.models.baselines.small_cnn import SmallVGG
 from loupe.models.dual_view import DualViewClassifier, classifier
 from loupe.models.fusion_attention import FusionParts
-from loupe.training.build_mae import build_encoder
+from loupe.training.build_encoder import build_encoder
 from loupe.training.checkpoint import load_weights
 
 

@@ -13,11 +13,10 @@ import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from pathlib import Path
 
 from loupe.progress import track
 from loupe.recording.record import Place, record_in, recording_place
-from loupe.steps import Step, make_folder
+from loupe.steps import Making, make_folder
 from loupe.training.device import one_thread, prepare_torch
 
 
@@ -32,16 +31,16 @@ class Workers:
     count: int
     label: str
 
-    def __call__(self, steps: list[Step], folders: list[Path]) -> None:
-        order = sorted(zip(steps, folders, strict=True), key=lambda pair: -pair[0].size)
+    def __call__(self, missing: list[Making]) -> None:
+        order = sorted(missing, key=lambda making: -making.step.size)
         if self.count == 1:
             with one_thread():  # as in a worker
-                for step, folder in track(order, self.label):
-                    make_folder(step, folder)
+                for making in track(order, self.label):
+                    make_folder(making)
             return
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(self.count, mp_context=context, initializer=_enter, initargs=(os.getpid(), recording_place())) as pool:
-            futures = [pool.submit(make_folder, step, folder) for step, folder in order]
+            futures = [pool.submit(make_folder, making) for making in order]
             try:
                 for future in track(as_completed(futures), self.label, total=len(futures)):
                     future.result()

@@ -1,4 +1,4 @@
-"""Classifiers of stills and frames on fixed features: HOG, true action units, the frozen encoder, and the majority class; as steps."""
+"""Classifiers of stills and frames on fixed features: HOG, true action units, a frozen encoder's, and the majority class; as steps."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ import numpy as np
 import pandas as pd
 from sklearn.base import ClassifierMixin
 
-from loupe.config import Config
 from loupe.data.store import read_store
 from loupe.evaluation.predictions import answers
 from loupe.models.baselines.au_oracle import features_au
 from loupe.models.baselines.hog import features_hog
 from loupe.models.baselines.linear import choose_setting, class_probabilities, make_logistic_regression, make_majority
-from loupe.part import part_of
 from loupe.steps import Step
 
 
@@ -74,20 +72,3 @@ def write_features(folder: Path, kind: str, store: Path) -> None:
     else:
         features = np.zeros((len(pictures.manifest), 1), dtype=np.float32)
     np.save(folder / "features.npy", features)
-
-
-def encoder_step(store: Path, encoder: Path, config: Config) -> Step:
-    """`features.npy` of the frozen encoder: the mean of its patch tokens."""
-    read = part_of(config, "scale.device", "scale.image", "scale.encoder")
-    return Step("features-encoder", write_encoder_features, {"store": store, "encoder": encoder, "config": read})
-
-
-def write_encoder_features(folder: Path, store: Path, encoder: Path, config: Config) -> None:
-    from loupe.training.build_mae import build_encoder
-    from loupe.training.checkpoint import load_weights
-    from loupe.training.device import resolve_device
-    from loupe.training.mae_face import pooled_features
-
-    network = build_encoder(config)
-    load_weights(encoder, network)
-    np.save(folder / "features.npy", pooled_features(network.to(resolve_device(config.scale.device)), np.array(read_store(store).images)))

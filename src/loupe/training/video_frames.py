@@ -13,7 +13,8 @@ from loupe.evaluation.guards import Vault
 from loupe.evaluation.predictions import Label, joined, labelled
 from loupe.evaluation.protocols import Split, every_kth_frame
 from loupe.evaluation.smoothing import smooth_arms
-from loupe.training.probes import Probe, encoder_step
+from loupe.training.features_encoder import encoder_step
+from loupe.training.probes import Probe
 from loupe.training.stills import StillData, cell_predictions, cells_of, view_of
 
 if TYPE_CHECKING:
