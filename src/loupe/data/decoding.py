@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from io import BytesIO
 
 import numpy as np
@@ -56,12 +57,26 @@ def _pixels(picture: Image.Image, name: str) -> np.ndarray:
     sixteen = bool(_SIXTEEN.search(str(picture.tile[:1])))
     picture.load()
     flat = Image.fromarray(_scaled(picture, name)) if picture.mode.startswith(("I", "F")) else picture
-    # ImageOps.exif_transpose writes all of the EXIF again, which fails where any tag of it is odd; this reads one tag.
-    turn = _TURNS.get(picture.getexif().get(_ORIENTATION))
+    turn = _TURNS.get(_orientation(picture))
     pixels = np.asarray((flat if turn is None else flat.transpose(turn)).convert("RGB"))
     if sixteen and 0 < pixels.max() < 64:
         raise _unclear(name, "channels of 16 bits of which less than a quarter is used")
     return pixels
+
+
+def _orientation(picture: Image.Image) -> object:
+    """The one tag, whatever the others hold: Pillow stops at a tag that is cut short, and ImageOps.exif_transpose writes all of them again."""
+    block = picture.info.get("exif", b"").removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
+    if order is None:
+        return picture.getexif().get(_ORIENTATION)  # of TIFF, whose tags are the file's, of XMP, or none
+    (start,) = struct.unpack_from(f"{order}I", block, 4)
+    (count,) = struct.unpack_from(f"{order}H", block, start)
+    for place in range(start + 2, min(start + 2 + 12 * count, len(block) - 11), 12):
+        tag, kind = struct.unpack_from(f"{order}HH", block, place)
+        if tag == _ORIENTATION and kind in (3, 4):
+            return struct.unpack_from(order + ("H" if kind == 3 else "I"), block, place + 8)[0]
+    return picture.getexif().get(_ORIENTATION)
 
 
 def _scaled(picture: Image.Image, name: str) -> np.ndarray:
