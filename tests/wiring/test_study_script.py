@@ -10,8 +10,8 @@ import sys
 
 import pytest
 import study as toy_study
-from conftest import Toy
 from processes import processes_in, wait_for
+from toy import Toy
 
 
 def study(toy, *arguments):
