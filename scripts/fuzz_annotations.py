@@ -1,4 +1,5 @@
-"""Read thousands of damaged files (annotations, pictures, videos, whole downloads): `python scripts/fuzz_annotations.py 10000`.
+"""Read thousands of damaged files (annotations, pictures and their tags, videos, whole downloads and what lies in their folders):
+`python scripts/fuzz_annotations.py 10000`.
 
 Draws new files at every start (the tests of each day read a few hundred, always the same ones). A reader must refuse a file with one sentence or account
 for every entry in it. Ends with the exit code of pytest, which prints the smallest file that broke a reader.
