@@ -573,8 +573,8 @@ def put(root: Path, where: int, kind: str, stem: str, ending: str) -> None:
     elif kind == "text":
         path.write_text("a,b\n1,2\n")
     elif kind == "folder":
-        path.mkdir()
-        (path / "1.jpg").write_bytes(drawing.encoded(1))
+        (path / "deeper").mkdir(parents=True)  # directly in it the picture would be one of a class of this name
+        (path / "deeper" / "1.jpg").write_bytes(drawing.encoded(1))
     elif kind == "pipe":
         os.mkfifo(path)
     else:
