@@ -301,7 +301,7 @@ def test_damaged_figures_and_tables_cost_a_sentence_not_the_page(study):
 
 def test_damage_to_what_the_answer_rests_on_is_an_error_that_names_the_file(study, tmp_path_factory, claims):
     (study / "reports" / "notebooks" / "03-x.ipynb").write_text("no notebook")
-    with pytest.raises(LoupeError, match="03-x.ipynb is not a notebook"):
+    with pytest.raises(LoupeError, match="03-x.ipynb cannot be read"):
         build_page(study)
     (study / "reports" / "notebooks" / "03-x.ipynb").unlink()
     claims.assign(verdict="proven").to_csv(study / "reports" / "claims.csv", index=False)

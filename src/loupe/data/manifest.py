@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from loupe.errors import LoupeError
+from loupe.errors import LoupeError, unreadable
 
 STILL_CLASSES = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Other")  # Aff-Wild2 order
 
@@ -52,7 +52,7 @@ def read_manifest(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        raise LoupeError(f"{path} cannot be read ({error}): delete it and run `dvc repro data` again.") from error
+        raise unreadable(path, error, "delete it and run `dvc repro data` again.") from error
     check_manifest(table, str(path))
     return table
 

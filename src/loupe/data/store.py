@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from loupe.data.manifest import check_manifest, complete, read_manifest
-from loupe.errors import LoupeError
+from loupe.errors import LoupeError, unreadable
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def read_store(folder: Path) -> Store:
     try:
         images = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # numpy reads the header as Python and believes it: damage raises TokenError, SystemError and others
-        raise LoupeError(f"{path} cannot be read ({error}): delete the folder and run `dvc repro data` again.") from error
+        raise unreadable(path, error, "delete the folder and run `dvc repro data` again.") from error
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or len(images) != len(manifest):
         raise LoupeError(
             f"{path} holds {images.dtype} {images.shape}, but {len(manifest)} uint8 RGB images were expected: run `dvc repro data`."

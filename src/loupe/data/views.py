@@ -23,7 +23,7 @@ from scipy.interpolate import RBFInterpolator
 from torch.nn import functional
 
 from loupe.data.face_layout import check_landmarks, part_boxes, turned
-from loupe.errors import LoupeError
+from loupe.errors import LoupeError, unreadable
 from loupe.progress import track
 
 YAW = np.deg2rad(20)  # of `warp`
@@ -57,9 +57,7 @@ def detected_landmarks(folder: Path) -> np.ndarray | None:
     try:
         return np.load(path, allow_pickle=False)
     except Exception as error:  # damage in the header raises TokenError, SystemError and others
-        raise LoupeError(
-            f"{path} cannot be read ({error}): detect the landmarks again, or delete it for the canonical face layout."
-        ) from error
+        raise unreadable(path, error, "detect the landmarks again, or delete it for the canonical face layout.") from error
 
 
 @dataclass(frozen=True)

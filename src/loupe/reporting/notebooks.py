@@ -16,7 +16,7 @@ from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
 
-from loupe.errors import LoupeError
+from loupe.errors import unreadable
 from loupe.reporting.images import data_uri
 
 # The two styles of Pygments whose every colour keeps a contrast of 4.5 on the page's code background, light and dark.
@@ -89,7 +89,7 @@ def render_notebooks(source: Path, target: Path, environment: Environment) -> li
         try:
             notebook = nbformat.read(path, as_version=4)
         except (OSError, ValueError, nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
-            raise LoupeError(f"{path} is not a notebook: delete it and run its stage again (`dvc repro`).") from error
+            raise unreadable(path, error, "delete it and run its stage again (`dvc repro`).") from error
         body, _ = exporter.from_notebook_node(notebook)
         title = _title(notebook) or path.stem
         page = target / f"{path.stem}.html"

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import io
 import math
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +29,7 @@ import pandas as pd
 import yaml
 from scipy import stats
 
+from loupe.checkout import checkout_of, git
 from loupe.errors import LoupeError
 
 IDENTICAL, NOISE, DIFFERENT = "identical", "within seed noise", "different"
@@ -207,16 +207,15 @@ def _committed(root: Path, against: str) -> dict[str, bytes]:
     if folder.is_dir():
         reports = folder / "reports" if (folder / "reports").is_dir() else folder
         return _read_folder(reports, reports.parent)
-    top = _git(root, "rev-parse", "--show-toplevel")
-    if top is None or Path(top.decode().strip()).resolve() != root.resolve():
+    if checkout_of(root) != root.resolve():
         raise LoupeError(
             "This is no git checkout, so nothing is committed to compare with: name a folder of results, `loupe verify --against FOLDER`."
         )
-    listed = _git(root, "ls-tree", "-r", "--name-only", "-z", against, "--", "reports/claims.csv", "reports/tables", "dvc.lock")
+    listed = git(root, "ls-tree", "-r", "--name-only", "-z", against, "--", "reports/claims.csv", "reports/tables", "dvc.lock")
     if listed is None:
         raise LoupeError(f"{against!r} is neither a folder nor a git revision here: name one of them with --against.")
     names = [name for name in listed.decode().split("\0") if name.endswith(".csv") or name == "dvc.lock"]
-    return {name.removeprefix("reports/"): _git(root, "show", f"{against}:{name}") or b"" for name in names}
+    return {name.removeprefix("reports/"): git(root, "cat-file", "blob", f"{against}:{name}") or b"" for name in names}
 
 
 def _read_folder(reports: Path, home: Path) -> dict[str, bytes]:
@@ -234,11 +233,3 @@ def _changed_outputs(before: bytes, after: bytes) -> dict[str, list[str]]:
         locks.append({name: {(out["path"], out.get("md5")) for out in stage.get("outs", [])} for name, stage in stages.items()})
     changed = {stage: {path for path, _ in locks[0][stage] ^ locks[1][stage]} for stage in locks[0].keys() & locks[1].keys()}
     return {stage: sorted(paths) for stage, paths in changed.items() if paths}
-
-
-def _git(root: Path, *arguments: str) -> bytes | None:
-    try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, timeout=60, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None

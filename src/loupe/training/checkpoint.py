@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from loupe.errors import LoupeError
+from loupe.errors import LoupeError, unreadable
 
 
 def save_checkpoint(folder: Path, model: nn.Module, state: dict[str, Any], step: int, history: list[dict[str, float]]) -> None:
@@ -46,7 +46,7 @@ def load_checkpoint(folder: Path, model: nn.Module) -> tuple[int, list[dict[str,
         state = torch.load(target / "optimizer.pt", weights_only=True, map_location="cpu")
         meta = json.loads((target / "meta.json").read_text(encoding="utf-8"))
     except (OSError, RuntimeError, ValueError, EOFError) as error:
-        raise LoupeError(f"{target} is damaged ({error}): delete {folder} and run the same command again.") from error
+        raise unreadable(target / "optimizer.pt", error, f"delete {folder} and run the same command again.") from error
     return meta["step"], meta["history"], state
 
 
@@ -103,7 +103,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
     try:
         state = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise LoupeError(f"{path} cannot be read as safetensors ({error}): delete it and run the stage that makes it again.") from error
+        raise unreadable(path, error, "delete it and run the stage that makes it again.") from error
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
