@@ -8,6 +8,8 @@ so a second run executes nothing and a killed run continues.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import json
 import os
 import shutil
@@ -16,15 +18,24 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 import yaml
+from configobj import ConfigObj
+from one_study import OneStudy
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+from loupe.checkout import commit_of, git, misleads_git, repository_of  # noqa: E402
+from loupe.errors import LoupeError  # noqa: E402
+
 DEFAULTS = yaml.safe_load((ROOT / "conf" / "study.yaml").read_text(encoding="utf-8"))
 KEPT = "finished stages are kept, and the same command continues"
+COPIED = Path(".dvc", "tmp", "copied.json")  # in a copy: what was copied, and its stamps
+DVC = [sys.executable, "-P", "-m", "dvc"]  # its script in .venv/bin names the folder that set-up ran in, which may have been moved since
+WAYS = {errno.ENOSPC: "free some space", errno.EDQUOT: "free some space", errno.EACCES: "allow writing", errno.EROFS: "allow writing"}
 
 
 def main() -> None:
@@ -35,6 +46,7 @@ def main() -> None:
     parser.add_argument("--raw", default=DEFAULTS["raw"], help="folder of your own faces, for --data folder")
     parser.add_argument("--into", type=Path, help="run in this folder, with a DVC cache of its own, instead of here or under .scratch/")
     parser.add_argument("--force", action="store_true", help="run every stage again, even where nothing changed")
+    parser.add_argument("--set-up", action="store_true", help="only let DVC run here, which a folder without git (a ZIP) needs")
     options = parser.parse_args()
     for group in ("scale", "data"):
         known = sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
@@ -44,25 +56,50 @@ def main() -> None:
     if options.raw != DEFAULTS["raw"]:
         settings["raw"] = str(Path(options.raw).expanduser().resolve())
     check_raw(settings)
-
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    os.environ["LOUPE_OWNER"] = str(os.getpid())  # a stage ends itself when this process is gone
-    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "LOUPE_COMMIT"):
-        os.environ.pop(name, None)
+    prepare_environment()
     end_with_parent()
-    home = folder_for(options, settings)
     try:
         allow_without_git(ROOT)
-        with OneStudy(home):
-            if home != ROOT:
-                prepare_copy(home, options, settings)
-            reproduce(home, options)
-            if not options.stages:
-                page(home)
+        if not options.set_up:
+            run(folder_for(options, settings), options, settings)
+    except LoupeError as error:
+        stop(str(error).rstrip("."))
     except OSError as error:
-        sys.exit(f"{error.filename or ROOT}: {error.strerror}: mend that (free some space, or allow writing) and start again; {KEPT}.")
+        stop(f"{error.filename or ROOT}: {error.strerror}: {WAYS.get(error.errno, 'mend that')} and start again")
     except subprocess.CalledProcessError as error:
-        sys.exit(f"`{' '.join(map(str, error.cmd))}` failed: {(error.stderr or '').strip() or 'see above'}; {KEPT}.")
+        stop(f"`{' '.join(map(str, error.cmd))}` failed: {(error.stderr or '').strip() or 'see above'}")
+    except KeyboardInterrupt:
+        stop("Interrupted", 130)
+
+
+def run(home: Path, options: argparse.Namespace, settings: dict) -> None:
+    with OneStudy(home):
+        if home != ROOT:
+            prepare_copy(home, options, settings)
+        reproduce(home, options)
+        if not options.stages:
+            page(home)
+
+
+def stop(reason: str, code: int = 1) -> NoReturn:
+    """End with one sentence, and another where DVC removed committed results for a stage that did not come to its end."""
+    gone = (git(ROOT, "ls-files", "--deleted", "--", "reports") or b"").splitlines()
+    back = (
+        f" {len(gone)} committed files of reports/ are gone until their stages end; `git checkout reports` brings them back."
+        if gone
+        else ""
+    )
+    print(f"{reason}; {KEPT}.{back}", file=sys.stderr)
+    sys.exit(code)
+
+
+def prepare_environment() -> None:
+    """What the stages inherit: this environment's programs, a shell that keeps them, and no repository but the one they run in."""
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    os.environ["SHELL"] = "/bin/sh"  # DVC runs stages in it, and another one's start-up file may set PATH anew, or refuse
+    os.environ["LOUPE_OWNER"] = str(os.getpid())  # a stage ends itself when this process is gone
+    for name in [name for name in os.environ if name == "LOUPE_COMMIT" or misleads_git(name)]:
+        del os.environ[name]
 
 
 def check_raw(settings: dict) -> None:
@@ -79,7 +116,11 @@ def check_raw(settings: dict) -> None:
 def folder_for(options: argparse.Namespace, settings: dict) -> Path:
     """Where to run: this checkout for the defaults, else a scratch copy named after scale and data."""
     if options.into:
-        return options.into.resolve()
+        home = options.into.resolve()
+        ours = (home / COPIED).is_file() or not home.exists() or {path.name for path in home.iterdir()} <= {".dvc"}
+        if home != ROOT and (not ours or ROOT in home.parents or home in ROOT.parents):
+            sys.exit(f"--into {home}: name a new folder outside this checkout, whose files would be written over.")
+        return home
     if settings == DEFAULTS:
         return ROOT
     return ROOT / ".scratch" / (options.scale if options.data == DEFAULTS["data"] else f"{options.scale}-{options.data}")
@@ -92,34 +133,32 @@ def prepare_copy(home: Path, options: argparse.Namespace, settings: dict) -> Non
     copy_checkout(home)
     hand_on_commit()
     write_if_changed(home / "conf" / "study.yaml", yaml.safe_dump(settings, sort_keys=False))
-    local = "[core]\n    no_scm = true\n"
+    local = ConfigObj({"core": {"no_scm": "true"}})  # quotes as DVC's reader wants it: a path may hold # or a comma
     if options.into is None:
-        cache = subprocess.run(["dvc", "cache", "dir"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
-        local += f"[cache]\n    dir = {cache}\n"
-    write_if_changed(home / ".dvc" / "config.local", local)
+        cache = subprocess.run([*DVC, "cache", "dir"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        local["cache"] = {"dir": cache.rstrip("\n")}
+    write_if_changed(home / ".dvc" / "config.local", "\n".join([*local.write(), ""]))
+    (home / "data").mkdir(exist_ok=True)
     for name in ("raw", "imported"):
+        if (home / "data" / name).is_symlink():
+            (home / "data" / name).unlink()  # the checkout may have been moved
         if (ROOT / "data" / name).exists() and not (home / "data" / name).exists():
-            (home / "data").mkdir(exist_ok=True)
             (home / "data" / name).symlink_to(ROOT / "data" / name)
 
 
 def hand_on_commit() -> None:
     """Let the stages of a copy, which has no history of its own, note the commit that was copied."""
-    sys.path.insert(0, str(ROOT / "src"))
-    from loupe.checkout import commit_of
-
     commit, dirty = commit_of(ROOT)
     os.environ["LOUPE_COMMIT"] = f"{commit or ''}{'+' if dirty else ''}"
 
 
 def allow_without_git(root: Path) -> None:
     """Let DVC run in a folder that is under no version control (a ZIP), and undo that where a repository has appeared since."""
-    inside = subprocess.run(["git", "rev-parse", "--is-inside-work-tree"], cwd=root, capture_output=True).returncode == 0
     local = root / ".dvc" / "config.local"
     marked = local.is_file() and "no_scm = true" in local.read_text(encoding="utf-8")
-    if inside == marked:
+    if (repository_of(root) is not None) == marked:
         change = ["--unset", "core.no_scm"] if marked else ["core.no_scm", "true"]
-        subprocess.run(["dvc", "config", "--quiet", "--local", *change], cwd=root, check=True)
+        subprocess.run([*DVC, "config", "--quiet", "--local", *change], cwd=root, check=True)
 
 
 def copy_checkout(home: Path) -> None:
@@ -130,10 +169,12 @@ def copy_checkout(home: Path) -> None:
     """
     made = ["dvc.lock", "conf/study.yaml", *outputs_of_stages(ROOT)]
     files = [file for file in unignored_files(ROOT) if not any(file == out or file.startswith(f"{out}/") for out in made)]
-    listing = home / ".dvc" / "tmp" / "copied.json"
-    before = json.loads(listing.read_text(encoding="utf-8")) if listing.is_file() else {}
-    if isinstance(before, list):  # a copy that was made before stamps were noted
-        before = dict.fromkeys(before)
+    listing = home / COPIED
+    try:
+        before = dict(json.loads(listing.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError):  # a new copy, or a killed start of one
+        before = {}
+        listing.touch()
     for file in before.keys() - set(files):
         set_aside_if_edited(home / file, before[file])
         (home / file).unlink(missing_ok=True)
@@ -165,13 +206,13 @@ def stamp(path: Path) -> list[int]:
 
 
 def unignored_files(root: Path) -> list[str]:
-    """Files that the project's .gitignore does not exclude, tracked or not. Needs git, but no repository: a ZIP will do."""
+    """Files that the project's .gitignore does not exclude, tracked or not; links to folders are passed over. Needs git, but no repository."""
     with tempfile.TemporaryDirectory() as empty:
         git = ["git", f"--git-dir={empty}", f"--work-tree={root}", "-c", "core.excludesFile="]
         subprocess.run(["git", "init", "--quiet", "--bare", empty], check=True, capture_output=True)
         command = [*git, "ls-files", "--others", "--exclude-standard", "-z"]
         listed = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
-    return sorted(file for file in listed.split("\0") if file and not file.endswith("/"))
+    return sorted(file for file in listed.split("\0") if (root / file).is_file())
 
 
 def outputs_of_stages(root: Path) -> list[str]:
@@ -184,73 +225,6 @@ def write_if_changed(path: Path, text: str) -> None:
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-
-
-class OneStudy:
-    """One study a folder at a time, and a clean start after a kill: what a killed DVC left half-written is set right."""
-
-    def __init__(self, home: Path):
-        self.tmp = home / ".dvc" / "tmp"
-        self.lock_file = home / "dvc.lock"
-        self.owner = self.tmp / "study.pid"
-
-    def __enter__(self) -> None:
-        self.tmp.mkdir(parents=True, exist_ok=True)
-        running = self._running()
-        if running:
-            sys.exit(f"The study already runs here (process {running}): wait for it, or end it with `kill {running}` and start again.")
-        self.owner.write_text(f"{os.getpid()} {psutil.Process().create_time()}", encoding="utf-8")
-        self._restore_locks()
-
-    def __exit__(self, *_: object) -> None:
-        self.owner.unlink(missing_ok=True)
-
-    def _running(self) -> int | None:
-        try:
-            pid, created = self.owner.read_text(encoding="utf-8").split()
-            return int(pid) if abs(psutil.Process(int(pid)).create_time() - float(created)) < 1 else None
-        except (OSError, ValueError, psutil.Error):
-            return None
-
-    def _restore_locks(self) -> None:
-        rwlock = self.tmp / "rwlock"
-        if rwlock.is_file():
-            # The DVC of a study that was killed a moment ago needs a second to notice. After that, DVC itself speaks of owners that run. Dead
-            # ones are cleared here: DVC believes them alive when another process got their number (always so in a restarted container).
-            psutil.wait_procs([psutil.Process(pid) for pid in owners(rwlock) if dvc_runs(pid)], timeout=15)
-            if not any(dvc_runs(pid) for pid in owners(rwlock)):
-                rwlock.unlink()
-        if self.lock_file.is_file() and not is_whole(self.lock_file):
-            self.lock_file.unlink()  # what it said about finished stages stands in the run cache, too
-
-
-def is_whole(lock_file: Path) -> bool:
-    """Whether DVC would accept its lock file. DVC writes it in place, so a kill can cut it short."""
-    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
-    from voluptuous import Invalid
-
-    try:
-        COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(lock_file.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError, Invalid):
-        return False
-    return True
-
-
-def owners(rwlock: Path) -> Iterable[int]:
-    """Process numbers in DVC's lock file; none when a kill cut it short."""
-    try:
-        found = json.loads(rwlock.read_text(encoding="utf-8"))
-        held = [*found.get("write", {}).values(), *(reader for readers in found.get("read", {}).values() for reader in readers)]
-        return {int(entry["pid"]) for entry in held}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return set()
-
-
-def dvc_runs(pid: int) -> bool:
-    try:
-        return any(Path(word).name == "dvc" for word in psutil.Process(pid).cmdline())
-    except psutil.Error:
-        return False
 
 
 def end_with_parent() -> None:
@@ -268,10 +242,16 @@ def end_with_parent() -> None:
 
 
 def reproduce(home: Path, options: argparse.Namespace) -> None:
-    command = ["dvc", "repro", *(["--force"] if options.force else []), *options.stages]
-    code = subprocess.run(command, cwd=home).returncode
+    command = [*DVC, "repro", *(["--force"] if options.force else []), *options.stages]
+    with subprocess.Popen(command, cwd=home) as dvc:
+        try:
+            code = dvc.wait()
+        except KeyboardInterrupt:  # which DVC was sent, too: it has a stage to end and a lock file to write
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                dvc.wait(timeout=30)
+            raise
     if code:
-        sys.exit(f"The study stopped at the error above; {KEPT}.")
+        stop("The study stopped at the error above")
     for mark in (home / "data" / "scratch").glob("*/published"):  # recorded in dvc.lock, so nothing needs it any more
         shutil.rmtree(mark.parent, ignore_errors=True)
 
@@ -281,7 +261,7 @@ def page(home: Path) -> None:
         return
     environment = os.environ | {"PYTHONPATH": str(home / "src")}
     if subprocess.run([sys.executable, "-m", "loupe.cli", "page"], cwd=home, env=environment).returncode:
-        sys.exit(f"The page could not be built (see above); {KEPT}.")
+        stop("The page could not be built (see above)")
     index = home / "reports" / "index.html"
     print(f"\nDone: open {os.path.relpath(index)}")
 

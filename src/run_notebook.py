@@ -1,8 +1,8 @@
 """Run one notebook of the study under papermill: `python src/run_notebook.py SOURCE.py OUT.ipynb [-o OVERRIDE]... [-p NAME=VALUE]...`.
 
-What DVC calls for every stage. It executes the percent script (the hashed, reviewed source), checks that the student's `.ipynb` twin says the
-same, shows the kernel's output while cells run, and writes an executed copy with nothing in it that differs between equal runs: no times,
-no random cell ids, no stderr. The commit that it ran from goes to data/logs. Parameters are strings; numbers get their type from Hydra. Nothing
+What DVC calls for every stage. It executes the percent script (the hashed, reviewed source; a student's `.ipynb` twin is never read), shows the
+kernel's output while cells run, and writes an executed copy with nothing in it that differs between equal runs: no times, no random cell ids,
+no stderr. The commit that it ran from goes to data/logs. Parameters are strings; numbers get their type from Hydra. Nothing
 keeps computing once whoever asked for it is gone: when DVC dies, so does this runner, and when this runner dies, by whatever signal, so do the
 kernel and its worker processes.
 """
@@ -19,13 +19,9 @@ for extra in ("rfc3987_syntax", "jupytext.sync_contentsmanager", "jupytext.async
 
 import argparse
 import ast
-import asyncio
 import contextlib
-import itertools
 import re
 import shutil
-import signal
-import subprocess
 import tempfile
 import threading
 import time
@@ -36,11 +32,12 @@ try:
     import nbformat
     import papermill
     import psutil
-    from jupyter_client.manager import AsyncKernelManager
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     from loupe.checkout import commit_that_runs  # of this checkout: Python looks beside this file first
+    from loupe.errors import LoupeError
+    from loupe.kernel import KEPT, GuardedKernelManager, kernel_log
     from loupe.reporting import provenance
 except ModuleNotFoundError as error:
     sys.exit(
@@ -48,70 +45,6 @@ except ModuleNotFoundError as error:
     )
 
 ROOT = Path(__file__).resolve().parents[1]
-KEPT = "Finished stages are kept; the same command continues."
-
-# Waits for the runner's end on a pipe that closes even under SIGKILL, then ends the kernel's process group, worker processes included, and
-# removes the runner's temporary folder. "done" on the pipe means that the kernel has already been shut down.
-_REAPER = """
-import os, shutil, signal, sys
-if sys.stdin.read() != "done":
-    try:
-        os.killpg(int(sys.argv[1]), signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    shutil.rmtree(sys.argv[2], ignore_errors=True)
-"""
-
-
-class GuardedKernelManager(AsyncKernelManager):
-    """A kernel on local sockets instead of TCP ports, whose process group ends with the runner."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self._reaper: subprocess.Popen | None = None
-        if os.name == "posix":
-            self.transport = "ipc"
-            self.ip = str(
-                Path(os.environ["JUPYTER_RUNTIME_DIR"]) / "kernel"
-            )  # sockets of a killed run vanish with the folder, not beside the notebooks
-
-    async def _async_post_start_kernel(self, **kwargs):
-        await super()._async_post_start_kernel(**kwargs)
-        if os.name == "posix":
-            # `-S -E`: no site-packages, so that the guard stands before the first cell runs.
-            self._reaper = subprocess.Popen(
-                [sys.executable, "-S", "-E", "-c", _REAPER, str(self.provisioner.pgid), os.environ["JUPYTER_RUNTIME_DIR"]],
-                stdin=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-            )
-            # nbclient's own handlers shut the kernel down politely and then wait for its reply, for ever where the machine is busy.
-            for number in (signal.SIGINT, signal.SIGTERM):
-                asyncio.get_running_loop().add_signal_handler(number, end_by_signal, number)
-
-    post_start_kernel = _async_post_start_kernel
-
-    async def _async_launch_kernel(self, kernel_cmd, **kwargs):
-        # What cells print comes as messages. On its own stderr a kernel only talks about itself, most of it while it is being shut down.
-        with kernel_log().open("ab") as log:
-            await super()._async_launch_kernel(kernel_cmd, **{**kwargs, "stderr": log})
-
-    _launch_kernel = _async_launch_kernel
-
-    async def _async_interrupt_kernel(self) -> None:
-        # Every shutdown begins with an interrupt, which can swallow the request that follows it and then costs three seconds of waiting.
-        if not self.shutting_down:
-            await super()._async_interrupt_kernel()
-
-    interrupt_kernel = _async_interrupt_kernel
-
-    async def _async_cleanup_resources(self, restart: bool = False) -> None:
-        await super()._async_cleanup_resources(restart)
-        if self._reaper is not None:
-            self._reaper.communicate("done")
-            self._reaper = None
-
-    cleanup_resources = _async_cleanup_resources
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -125,10 +58,11 @@ def main(arguments: list[str] | None = None) -> int:
     with environment():
         exit_with_dvc()
         notebook = read(options.source)
-        code = commit_that_runs(ROOT)
         parameters = checked_parameters(notebook, options)
-        options.output.parent.mkdir(parents=True, exist_ok=True)
         try:
+            code = commit_that_runs(ROOT)
+            options.output.parent.mkdir(parents=True, exist_ok=True)
+            options.output.unlink(missing_ok=True)  # it may be a link into DVC's cache, and papermill would write through it
             papermill.execute_notebook(
                 notebook,
                 str(options.output),
@@ -141,6 +75,9 @@ def main(arguments: list[str] | None = None) -> int:
                 cwd=str(ROOT),
                 kernel_manager_class=GuardedKernelManager,
             )
+        except LoupeError as refusal:
+            print(refusal, file=sys.stderr)
+            return 1
         except PapermillExecutionError as failure:
             sys.stdout.flush()
             print(told(failure, options), file=sys.stderr)
@@ -164,8 +101,9 @@ def main(arguments: list[str] | None = None) -> int:
 @contextlib.contextmanager
 def environment():
     """What the kernel inherits: this checkout's package, this interpreter's kernel, no settings of the user's own Jupyter or IPython."""
-    runtime = tempfile.mkdtemp(prefix="loupe-")  # short on purpose: a socket's path may have 107 characters
-    os.environ.pop("JUPYTER_PATH", None)
+    runtime = tempfile.mkdtemp(prefix="loupe-")
+    for name in ("JUPYTER_PATH", "MPLBACKEND", "MATPLOTLIBRC", "PYTHONOPTIMIZE", "PYTHONIOENCODING"):
+        os.environ.pop(name, None)
     others = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     os.environ.update(
         JUPYTER_PREFER_ENV_PATH="1",
@@ -173,26 +111,14 @@ def environment():
         IPYTHONDIR=str(Path(runtime) / "ipython"),
         PYTHONHASHSEED="0",
         PYTHONUNBUFFERED="1",
+        PYTHONUTF8="1",
         PYTHONPATH=os.pathsep.join([str(ROOT / "src"), *others]),
         LOUPE_BATCH="1",
-        OPENBLAS_NUM_THREADS="1",  # of numpy and scipy, not of torch: their problems are small here, and a second thread makes them slower
     )
     try:
         yield
     finally:
         shutil.rmtree(runtime, ignore_errors=True)
-
-
-def end_by_signal(number: int) -> None:
-    """End at once. The guard sees its pipe close and ends the kernel with its worker processes."""
-    print(f"Interrupted. {KEPT}", file=sys.stderr, flush=True)
-    shutil.rmtree(os.environ["JUPYTER_RUNTIME_DIR"], ignore_errors=True)
-    os._exit(128 + number)
-
-
-def kernel_log() -> Path:
-    """What the kernel process wrote about itself: shown only when it died."""
-    return Path(os.environ["JUPYTER_RUNTIME_DIR"]) / "kernel.log"
 
 
 def exit_with_dvc() -> None:
@@ -233,25 +159,10 @@ def alive(process: psutil.Process) -> bool:
 
 
 def read(source: Path) -> nbformat.NotebookNode:
-    """Read the percent script and refuse it when its `.ipynb` twin says something else."""
+    """The percent script as papermill wants a notebook."""
     if not source.is_file():
         sys.exit(f"{source} does not exist: name a percent script such as notebooks/01-data.py.")
     notebook = jupytext.read(source)
-    twin = source.with_suffix(".ipynb")
-    hint = f"run `jupytext --sync {source}` (the newer of the two wins) and start again."
-    if not twin.is_file():
-        sys.exit(f"{twin}, the twin of {source}, is missing: {hint}")
-    try:
-        theirs = nbformat.read(twin, as_version=4)
-    except Exception as error:
-        sys.exit(f"{twin} is not a readable notebook ({type(error).__name__}): delete it, then {hint}")
-    ours, theirs = ([(cell.cell_type, cell.source) for cell in book.cells] for book in (notebook, theirs))
-    if ours != theirs:
-        first = next(i for i, pair in enumerate(itertools.zip_longest(ours, theirs), start=1) if pair[0] != pair[1])
-        sys.exit(
-            f"{source} and {twin} differ from cell {first} on: run `jupytext --sync {source}` (the newer of the two wins) "
-            f"or `jupytext --to ipynb {source}` (the script wins) and start again."
-        )
     notebook.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "Python 3"}
     notebook.metadata["language_info"] = {"name": "python"}
     notebook.metadata["papermill"] = {}

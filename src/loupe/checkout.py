@@ -11,8 +11,6 @@ from loupe.errors import LoupeError
 
 # What a stage is made from: a commit is its commit where nothing of this differs. Results are left out, because a run itself changes them.
 _CODE = ("src", "conf", "dvc.yaml", "notebooks/*.py")
-# A profile, or the git hook that started us, may point git at another repository or change how it reads paths; these only say what it may do.
-_KEPT = re.compile("GIT_(CEILING|CONFIG_|DISCOVERY|EXEC|TEST)")
 
 
 def commit_of(root: Path) -> tuple[str | None, bool | None]:
@@ -84,12 +82,17 @@ def git(root: Path, *arguments: str) -> bytes | None:
     return done.stdout if done.returncode == 0 else None
 
 
+def misleads_git(name: str) -> bool:
+    """Whether a variable may point git at another repository, or change how it reads paths: what a profile or the hook that started us exports."""
+    return name.startswith("GIT_") and not re.match("GIT_(CEILING|CONFIG_|DISCOVERY|EXEC|TEST)", name)
+
+
 def _line(root: Path, *arguments: str) -> str | None:
     found = git(root, *arguments)
     return None if found is None else found.decode().strip()
 
 
 def _run(root: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or _KEPT.match(name)}
+    environment = {name: value for name, value in os.environ.items() if not misleads_git(name)}
     words = ["git", "-C", str(root), *arguments]
     return subprocess.run(words, env=environment | {"LC_ALL": "C"}, capture_output=True, timeout=60, check=False)

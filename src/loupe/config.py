@@ -71,9 +71,9 @@ def load(overrides: list[str] | tuple[str, ...] = (), root: Path | None = None) 
     settings = study_settings(root)
     chosen = [f"scale={settings['scale']}", f"data={settings['data']}"]
     if settings["data"] == "folder":
-        chosen.append(f"data.folder.root={settings['raw']}")
+        chosen.append(f"data.folder.root={_quoted(settings['raw'])}")
     if settings["data"] == "imported":
-        chosen.append(f"data.imported={settings['raw']}")
+        chosen.append(f"data.imported={_quoted(settings['raw'])}")
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(root / "conf"), version_base="1.3"):
@@ -94,6 +94,13 @@ def _views(root: Path) -> dict[str, View]:
     """Every file of conf/view: an arm that names a view has that view's numbers, whichever view is the study's own."""
     files = sorted((root / "conf" / "view").glob("*.yaml"))
     return {file.stem: _build(View, yaml.safe_load(file.read_text(encoding="utf-8")), f"view ({file.name})") for file in files}
+
+
+def _quoted(text: str) -> str:
+    """`text` as a value in Hydra's grammar, whatever signs it holds."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return QuotedString(text.replace("${", r"\${"), Quote.single).with_quotes()
 
 
 def _part_of_the_study(config: Config) -> Experiments:

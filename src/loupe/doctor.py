@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import yaml
 
+from loupe.checkout import checkout_of
 from loupe.config import Config, load
 from loupe.errors import LoupeError
 from loupe.machine import processor_name
@@ -166,7 +167,11 @@ def _kernel() -> Check:
 def _git(root: Path) -> Check:
     if shutil.which("git") is None:
         return Check("git", BAD, "git is not installed; the study script needs it (no repository, only the program)")
-    if not (root / ".git").exists():
+    try:
+        top = checkout_of(root)
+    except LoupeError as error:
+        return Check("git", BAD, str(error))
+    if top is None:
         return Check("git", WARN, "no history here (a ZIP?): the study runs; `loupe verify` needs --against FOLDER")
     return Check("git", GOOD, "checkout with history")
 
@@ -178,7 +183,7 @@ def _dvc(root: Path) -> list[Check]:
     missing = [name for name, paths in outs.items() if not all((root / path).exists() for path in paths)]
     cache = root / ".dvc" / "cache"
     size = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file()) if cache.is_dir() else 0
-    remotes = _command(["dvc", "remote", "list"], root)
+    remotes = _command([sys.executable, "-m", "dvc", "remote", "list"], root)
     shared = f"; remote: {', '.join(line.split()[0] for line in remotes.splitlines() if line.split())}" if remotes else ""
     held = f"cache {size / _GB:.1f} GB{shared}"
     if not missing:
@@ -276,9 +281,8 @@ def minutes_expected(root: Path, scale: str) -> str:
 
 
 def _command(words: list[str], root: Path) -> str:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
     try:
-        done = subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(words, cwd=root, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

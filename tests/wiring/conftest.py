@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jupytext
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,11 +94,13 @@ class Toy:
             "src/run_notebook.py",
             "src/loupe/__init__.py",
             "src/loupe/errors.py",
+            "src/loupe/kernel.py",
             "src/loupe/reporting/__init__.py",
             "src/loupe/checkout.py",
             "src/loupe/machine.py",
             "src/loupe/reporting/provenance.py",
             "scripts/study.py",
+            "scripts/one_study.py",
             "jupytext.toml",
             ".dvcignore",
             ".gitignore",
@@ -125,7 +126,6 @@ class Toy:
 
     def notebook(self, name: str, body: str) -> None:
         self.write(f"notebooks/{name}.py", _HEADER + body)
-        jupytext.write(jupytext.reads(_HEADER + body, fmt="py:percent"), self.root / "notebooks" / f"{name}.ipynb")
 
     def commit(self) -> str:
         """Make the folder a repository, or commit what changed; returns the commit."""

@@ -43,8 +43,8 @@ _NOTES = Path("data/logs/made.jsonl")
 def collect(root: Path) -> dict[str, Any]:
     """Facts about the checkout at `root` and this machine; what cannot be found out is None.
 
-    Keys: python, packages {name: version}, platform, cpu, cores, memory_gb, gpu, commit, dirty, scale, data, seeds, stages (the last
-    finished run of each: see `stage_log`), minutes (their sum).
+    Keys: python, packages {name: version}, platform, cpu, cores, memory_gb, gpu, commit, dirty, scale, data, seeds, changed (see `changed`),
+    stages (the last finished run of each: see `stage_log`), minutes (their sum).
     """
     settings = _yaml(root / "conf" / "study.yaml")
     scale = settings.get("scale")
@@ -63,6 +63,7 @@ def collect(root: Path) -> dict[str, Any]:
         "scale": scale,
         "data": settings.get("data"),
         "seeds": _yaml(root / "conf" / "scale" / f"{scale}.yaml").get("seeds"),
+        "changed": changed(root),
         "stages": stages,
         "minutes": round(sum(entry["seconds"] for entry in stages) / 60, 1) if stages else None,
     }
@@ -74,6 +75,30 @@ def write(root: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(collect(root), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
+
+
+def changed(root: Path) -> list[str]:
+    """A sentence for each result below `reports/` that is not what its stage wrote by `dvc.lock`; one that is missing is not among them."""
+    stages = _yaml(root / "dvc.lock").get("stages") or {}
+    outs = [(stage, root / out["path"], out.get("md5")) for stage, entry in stages.items() for out in entry.get("outs", [])]
+    return [
+        f"{path.relative_to(root).as_posix()} is not what stage {stage} wrote: it was changed since, by hand or by an unfinished run, and differs "
+        f"from dvc.lock. `dvc repro {stage}` makes it again."
+        for stage, path, noted in outs
+        if path.is_relative_to(root / "reports") and noted and path.exists() and _dvc_hash(path) != noted
+    ]
+
+
+def _dvc_hash(path: Path) -> str:
+    """The MD5 that DVC notes of a file, or of a folder: of the JSON list of its files' MD5s and names."""
+    if path.is_file():
+        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    names = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
+    seen = {
+        name: file for name, file in names.items() if not any(part.startswith(".") for part in name.split("/"))
+    }  # editors', systems' own
+    listed = json.dumps([{"md5": _dvc_hash(file), "relpath": name} for name, file in sorted(seen.items())])
+    return hashlib.md5(listed.encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def stage_log(root: Path) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from loupe import SHAPING
 from loupe.errors import LoupeError
 
 if TYPE_CHECKING:
@@ -28,7 +29,14 @@ def resolve_device(name: str) -> torch.device:
 
 
 def prepare_torch(threads: int) -> None:
-    """Fixed thread count and deterministic kernels: the same bytes every time on one machine (CPU, fp32)."""
+    """Fixed thread count and deterministic kernels: the same bytes every time on one machine (CPU, fp32).
+
+    Raises LoupeError where torch was loaded, before this package, under a variable that changes the bytes.
+    """
+    if seen := [name for name in SHAPING if name in os.environ]:
+        raise LoupeError(
+            f"{seen[0]} is set, and torch was loaded before loupe could drop it: unset it, or import loupe first, and start again."
+        )
     torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode(
         "warn"
