@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from loupe.config import find_root, load
 from loupe.errors import LoupeError
@@ -54,6 +55,19 @@ def test_bad_settings_are_refused_by_name(override, message):
     with pytest.raises(LoupeError, match=message) as error:
         load([override], ROOT)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    "my photos|Fotos Jörg|photos (2026)|Ann's faces|a#b|50% crop|x=1, y=2|[new]|a\"b|back\\|${x}|{a: b}|2026|null|~x|写真| a|$HOME|1e3".split(
+        "|"
+    ),
+)
+@pytest.mark.parametrize(("data", "read"), [("folder", lambda data: data.folder.root), ("imported", lambda data: data.imported)])
+def test_the_folder_of_your_faces_may_have_any_name(tmp_path, data, read, name):
+    shutil.copytree(ROOT / "conf", tmp_path / name / "conf")  # the checkout may lie in such a folder, too
+    (tmp_path / name / "conf" / "study.yaml").write_text(yaml.safe_dump({"scale": "smoke", "data": data, "raw": name}), encoding="utf-8")
+    assert read(load([f"data={data}"], tmp_path / name).data) == name
 
 
 def test_cross_validation_compares_two_arms_of_the_experiment():

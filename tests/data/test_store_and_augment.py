@@ -1,5 +1,8 @@
 """Store round trip, leaks caught at load, and augmentation that views of one sample share."""
 
+import errno
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -42,6 +45,21 @@ def test_truncated_images_and_missing_manifest_are_named(tmp_path):
     (tmp_path / "manifest.parquet").unlink()
     with pytest.raises(LoupeError, match="manifest.parquet is missing"):
         read_store(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EACCES, errno.EIO])
+def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path, monkeypatch, number):
+    write_store(tmp_path, np.zeros((2, 4, 4, 3), np.uint8), manifest(["a", "b"], ["train", "val"]))
+
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    for reader in ("numpy.load", "pandas.read_parquet"):
+        with monkeypatch.context() as patched:
+            patched.setattr(reader, refuse)
+            with pytest.raises(LoupeError, match="cannot be opened .*which is no damage") as told:
+                read_store(tmp_path)
+            assert os.strerror(number) in str(told.value) and "delete" not in str(told.value)
 
 
 def test_pixels_survive_normalisation():

@@ -1,6 +1,7 @@
 """The page: whole, self-contained, honest about what is missing."""
 
 import base64
+import hashlib
 import html
 import json
 import re
@@ -15,6 +16,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from loupe.commands.export import export
+from loupe.commands.report import page
 from loupe.errors import LoupeError
 from loupe.reporting import provenance, tables
 from loupe.reporting.drawing import IMAGE_FORMATS, Drawing, blank, save
@@ -213,6 +216,22 @@ def test_the_data_card_is_folded_into_the_page_below_its_headings(study, monkeyp
     assert "Data card of the generated faces Data card: generated faces set images stills 6 Known limits Adults <only>." in page.text
     assert all(below - above <= 1 for above, below in zip(page.headings, page.headings[1:], strict=False))
     assert 'aria-label="Table 1 of the data card"' in (study / "reports" / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_verdict_changed_by_hand_is_told_on_the_page_and_at_the_terminal(study, monkeypatch, capsys):
+    path = study / "reports" / "claims.csv"
+    noted = hashlib.md5(path.read_bytes()).hexdigest()
+    (study / "dvc.lock").write_text(f"stages: {{claims: {{outs: [{{path: reports/claims.csv, md5: {noted}}}]}}}}\n")
+    (study / "dvc.yaml").touch()
+    monkeypatch.chdir(study)
+    told = "reports/claims.csv is not what stage claims wrote"
+    for edited in (False, True):
+        if edited:
+            path.write_text(path.read_text().replace("not supported", "supported"))
+        page()
+        export(study / "out.zip")
+        assert (told in _read(study / "reports" / "index.html").text) is edited
+        assert capsys.readouterr().err.count(told) == 2 * edited
 
 
 def test_the_page_of_an_imported_study_does_not_call_its_faces_generated(study):

@@ -8,10 +8,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import yaml
+from dvc_data.hashfile.build import build
+from dvc_data.hashfile.db import HashFileDB
+from dvc_objects.fs.local import LocalFileSystem
 
+from loupe import doctor
 from loupe.checkout import commit_of, commit_that_runs, committed_in
 from loupe.errors import LoupeError
 from loupe.reporting import provenance
+from loupe.reporting.verify import verify
 from loupe.session import start
 from loupe.training.record import RunRecord, record_in
 
@@ -83,6 +89,59 @@ def test_a_figure_is_in_the_commit_that_last_changed_it_while_it_stays_as_commit
     assert committed_in(checkout, checkout / "figures") == first
     (checkout / "figures" / "a.png").write_text("changed")
     assert committed_in(checkout, checkout / "figures") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GIT_DIR", "/nowhere"),
+        ("GIT_WORK_TREE", "/"),
+        ("GIT_INDEX_FILE", "/nowhere"),
+        ("GIT_LITERAL_PATHSPECS", "1"),
+        ("GIT_NAMESPACE", "x"),
+    ],
+)
+def test_what_a_profile_or_a_hook_says_to_git_changes_no_commit(checkout, monkeypatch, name, value):
+    head = _git(checkout, "rev-parse", "HEAD")
+    _git(checkout, "config", "status.showUntrackedFiles", "no")
+    _git(checkout, "config", "log.showSignature", "true")
+    monkeypatch.setenv(name, value)
+    assert commit_of(checkout) == (head, False) and committed_in(checkout, checkout / "figures") == head
+    (checkout / "notebooks").mkdir()
+    (checkout / "notebooks" / "new.py").write_text("x = 1")
+    assert commit_of(checkout) == (head, True)
+
+
+def test_a_git_that_refuses_to_answer_is_no_missing_git(checkout, monkeypatch):
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    said = rf"belongs to another user: run `git config --global --add safe.directory '{checkout}'`"
+    for ask in (commit_of, commit_that_runs, lambda root: committed_in(root, root / "figures"), provenance.collect, verify):
+        with pytest.raises(LoupeError, match=said):
+            ask(checkout)
+    assert doctor._git(checkout).state == doctor.BAD
+    monkeypatch.delenv("GIT_TEST_ASSUME_DIFFERENT_OWNER")
+    (checkout / ".git" / "HEAD").write_text("gone")
+    with pytest.raises(LoupeError, match="git refuses"):
+        commit_of(checkout)
+
+
+def test_a_result_that_is_not_what_its_stage_wrote_is_named(checkout):
+    reports, stages = checkout / "reports", {}
+    for name in ("tables/low-label/a.csv", "tables/low-label/deep/b.csv", "figures/claims/ä.svg", "claims.csv"):
+        (reports / name).parent.mkdir(parents=True, exist_ok=True)
+        (reports / name).write_text(name)
+    cache = HashFileDB(LocalFileSystem(), str(checkout / "cache"))
+    for stage, out in (("low-label", "tables/low-label"), ("claims", "claims.csv"), ("drawn", "figures/claims")):
+        _, _, built = build(cache, str(reports / out), LocalFileSystem(), "md5", dry_run=True)  # by DVC's own hand
+        stages[stage] = {"outs": [{"path": f"reports/{out}", "md5": built.hash_info.value}]}
+    (checkout / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
+    (reports / "tables/low-label/.DS_Store").write_text("the system's")
+    assert provenance.changed(checkout) == []
+    (reports / "claims.csv").write_text("supported")
+    (reports / "tables/low-label/deep/b.csv").write_text("1.000")
+    shutil.rmtree(reports / "figures")
+    claims, table = provenance.changed(checkout)
+    assert table.startswith("reports/tables/low-label is not what stage low-label wrote") and "`dvc repro claims`" in claims
 
 
 def test_the_last_run_of_each_stage_counts_and_a_torn_last_line_does_not(checkout):

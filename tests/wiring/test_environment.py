@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -156,6 +158,48 @@ def test_old_python_is_refused_with_one_sentence(tmp_path):
     result = subprocess.run(["make", "setup", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode != 0 and "Loupe needs Python 3.11 or newer" in result.stderr and "is 3.9" in result.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+def made(folder: Path, *words: str, **environment: str) -> list[str]:
+    """The lines of `make WORDS` in a folder that holds no more than make needs; the interpreter is a stand-in that prints what it is asked."""
+    for file in ("Makefile", "requirements.lock", "pyproject.toml", "conf/study.yaml"):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / file, folder / file)  # with its time, so that a stamp is younger
+    stand_in = folder / "python"
+    stand_in.write_text(
+        '#!/bin/sh\nmkdir -p .venv/bin\ncp "$0" .venv/bin/python 2>/dev/null\nprintf "%s|" "$@" "$PIP_USER" "$PIP_TARGET" "$PIP_INDEX_URL"\necho\n'
+    )
+    stand_in.chmod(0o755)
+    done = subprocess.run(
+        ["make", *words, f"PYTHON={stand_in}"], cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()
+
+
+def test_set_up_installs_into_its_environment_whatever_the_user_s_pip_is_told(tmp_path):
+    lines = made(tmp_path, "setup", PIP_USER="1", PIP_TARGET="/elsewhere", PIP_INDEX_URL="a mirror")
+    installs = [line for line in lines if line.startswith("-m|pip|install|")]
+    assert len(installs) == 3 and all(line.endswith("|0||a mirror|") for line in installs)
+    assert lines[-1].startswith("scripts/study.py|--set-up|")  # no .git here: a ZIP
+    assert not [line for line in made(tmp_path, "setup") if line.startswith("-m|")]  # done once
+
+
+def test_a_moved_environment_is_noticed_and_made_anew(tmp_path):
+    (tmp_path / "before").mkdir()
+    made(tmp_path / "before", "setup")
+    (tmp_path / "before").rename(tmp_path / "after")
+    lines = made(tmp_path / "after", "setup")
+    assert any("was set up in another folder" in line for line in lines)
+    assert any(line.startswith("-m|venv|--clear|.venv|") for line in lines)
+    (tmp_path / "linked").mkdir()  # an environment that lies elsewhere, on a larger disk or shared, was not moved with the checkout
+    (tmp_path / "linked/.venv").symlink_to(tmp_path / "after/.venv")
+    assert not [line for line in made(tmp_path / "linked", "setup") if line.startswith("-m|")]
+
+
+def test_a_folder_s_name_reaches_the_study_as_it_was_typed(tmp_path):
+    name = """Ann's "faces" $HOME `x` (1) #2, 50%"""
+    (line,) = [line for line in made(tmp_path, "study", f"RAW={name}") if line.startswith("scripts/study.py|--scale")]
+    assert f"|--raw|{name}|" in line
 
 
 def test_ci_runs_make_test_and_nothing_else():

@@ -17,6 +17,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 import pytest
+import yaml
 from jupytext.config import load_jupytext_configuration_file
 from processes import wait_for
 
@@ -25,7 +26,7 @@ from loupe.errors import LoupeError
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted((ROOT / "notebooks").glob("*.py"))
 assert SCRIPTS, "no notebooks"
-SYNC = "run `jupytext --sync notebooks/*.py && nbstripout --keep-id notebooks/*.ipynb`"
+SYNC = "run `make twins`"
 
 every_notebook = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 
@@ -40,11 +41,12 @@ def test_twins_say_the_same(script):
     theirs = nbformat.read(script.with_suffix(".ipynb"), as_version=4).cells
     assert [(c.cell_type, c.source) for c in ours] == [(c.cell_type, c.source) for c in theirs], SYNC
     assert [c.metadata.get("tags", []) for c in ours] == [c.metadata.get("tags", []) for c in theirs]
+    assert "formats" not in nbformat.read(script.with_suffix(".ipynb"), as_version=4).metadata.get("jupytext", {}), "a pair"
 
 
 @every_notebook
-def test_saving_the_student_notebook_leaves_the_script_as_it_is(script):
-    """What JupyterLab does on save: both twins are written again. A changed byte in the script would make its stage stale."""
+def test_a_notebook_that_was_run_gives_its_script_back_byte_for_byte(script):
+    """`jupytext --to py:percent` of a notebook that was edited in JupyterLab (CONTRIBUTING): what was not edited is no change of the script."""
     config = load_jupytext_configuration_file(str(ROOT / "jupytext.toml"))
     notebook = nbformat.read(script.with_suffix(".ipynb"), as_version=4)
     for cell in notebook.cells:  # as after Run All
@@ -60,15 +62,8 @@ def test_saving_the_student_notebook_leaves_the_script_as_it_is(script):
     assert jupytext.writes(notebook, fmt="py:percent") == script.read_text()
 
 
-def lab_flags() -> list[str]:
-    """What `make lab` tells JupyterLab besides the folder."""
-    makefile = (ROOT / "Makefile").read_text()
-    assert re.search(r"jupyter lab \$\(ALONE\) ", makefile)
-    return re.search(r"^ALONE := (.+)$", makefile, re.MULTILINE).group(1).split()
-
-
 @contextlib.contextmanager
-def jupyter_lab(folder: Path, flags: list[str], own: Path):
+def jupyter_lab(folder: Path, own: Path):
     """A JupyterLab on `folder` without settings of the user's (those in `own` instead); yields a function for its contents API."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -83,7 +78,7 @@ def jupyter_lab(folder: Path, flags: list[str], own: Path):
         "--IdentityProvider.token=t",
     ]
     server = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", *flags, *where, str(folder)],
+        [sys.executable, "-m", "jupyterlab", *where, str(folder)],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -113,21 +108,32 @@ def jupyter_lab(folder: Path, flags: list[str], own: Path):
         server.wait()
 
 
-@pytest.mark.parametrize("as_make_lab_does", [True, False])
-def test_a_notebook_edited_and_saved_in_make_lab_leaves_its_script_alone(tmp_path, as_make_lab_does):
-    """JupyterLab without the flag, on the project's folder, writes the edit into the script, and the stage would be run with it."""
+def test_a_notebook_edited_and_saved_in_jupyterlab_leaves_its_script_alone(tmp_path):
+    """However JupyterLab is started, `jupyter lab` by hand as well: a script with a student's cells would be run as the study."""
     script = SCRIPTS[0]
     name = f"notebooks/{script.stem}.ipynb"
     (tmp_path / "notebooks").mkdir()
     for file in ("jupytext.toml", f"notebooks/{script.name}", name):
         shutil.copy(ROOT / file, tmp_path / file)
-    with jupyter_lab(tmp_path, lab_flags() if as_make_lab_does else [], tmp_path / "own") as contents:
+    with jupyter_lab(tmp_path, tmp_path / "own") as contents:
         model = contents(name)
         (parameters,) = [cell for cell in model["content"]["cells"] if "parameters" in cell["metadata"].get("tags", [])]
         parameters["source"] = 'overrides = ["scale.seeds=[7]"]'
         contents(name, {"type": "notebook", "format": "json", "content": model["content"]})
     assert "scale.seeds" in (tmp_path / name).read_text()
-    assert ((tmp_path / "notebooks" / script.name).read_bytes() == script.read_bytes()) == as_make_lab_does
+    assert (tmp_path / "notebooks" / script.name).read_bytes() == script.read_bytes()
+    assert {path.stem for path in (tmp_path / "notebooks").iterdir() if path.is_file()} == {script.stem}
+
+
+def test_the_hooks_before_a_commit_are_what_make_twins_does_and_this_test():
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    write, agree = repository["hooks"]
+    assert f"{write['entry'].removeprefix('.venv/bin/python ')} notebooks/*.py" in (ROOT / "Makefile").read_text()
+    assert f"tests/wiring/{Path(__file__).name}" in agree["entry"]
+    for script in SCRIPTS:
+        relative = script.relative_to(ROOT).as_posix()
+        assert all(re.search(hook["files"], relative) for hook in (write, agree))
+        assert re.search(agree["files"], relative.replace(".py", ".ipynb"))
 
 
 @every_notebook

@@ -9,6 +9,8 @@ import subprocess
 import sys
 
 import pytest
+import study as toy_study
+from conftest import Toy
 from processes import processes_in, wait_for
 
 
@@ -199,6 +201,8 @@ def test_half_written_lock_files_do_not_stop_the_study(toy, torn):
     again = study(toy)
     assert again.returncode == 0, again.stderr
     assert not executed_stages(again)  # from the run cache
+    (kept,) = (toy.root / ".dvc/tmp").glob("dvc.lock-*")  # a committed file is not deleted without a word
+    assert kept.read_text() == torn and f"dvc.lock was cut short: it is kept as {kept}" in again.stdout
     assert (toy.root / "dvc.lock").read_bytes() == lock
 
 
@@ -208,3 +212,80 @@ def test_lock_of_a_dead_dvc_whose_number_was_given_to_another_process(toy):
     toy.write(".dvc/tmp/rwlock", f'{{"write": {{"{toy.root}/data/runs/slow": {{"pid": {entry["pid"]}, "cmd": "dvc"}}}}, "read": {{}}}}')
     shutil.rmtree(toy.root / "data/runs")
     assert study(toy).returncode == 0
+
+
+def test_a_merge_that_was_not_finished_stays_the_user_s(toy):
+    torn = "<<<<<<< HEAD\nschema: '2.0'\n=======\nschema: '2.0'\nstages: {}\n>>>>>>> theirs\n"
+    toy.write("dvc.lock", torn)
+    refused = study(toy)
+    assert refused.returncode == 1 and "finish it (`git checkout --theirs dvc.lock`, or --ours)" in refused.stderr
+    assert (toy.root / "dvc.lock").read_text() == torn
+
+
+@pytest.mark.parametrize("folder", ["C# and AI", "Thesis, 2026", 'it\'s "new" [x] 50%'])
+def test_a_copy_shares_the_cache_whatever_the_checkout_s_folder_is_called(tmp_path, folder):
+    toy = type("Named", (Toy,), {})(tmp_path / folder)
+    assert "'none' not found" in study(toy, "--scale", "tiny", "none").stderr  # all but the stages
+    there = toy.root / ".scratch/tiny"
+    said = subprocess.run([sys.executable, "-m", "dvc", "cache", "dir"], cwd=there, env=toy.environment, capture_output=True, text=True)
+    assert said.stdout == f"{toy.root}/.dvc/cache\n"
+
+
+def test_links_to_a_larger_disk_are_never_copied(toy, tmp_path):
+    (tmp_path / "disk").mkdir()
+    places = ["data/raw", "data/imported", "data/scratch", "data/logs", ".scratch", ".venv", "notebooks/mine"]
+    for place in places:
+        (toy.root / place).parent.mkdir(exist_ok=True)
+        (toy.root / place).symlink_to(tmp_path / "disk")
+    files = toy_study.unignored_files(toy.root)
+    assert not set(places) & set(files) and "notebooks/01-slow.py" in files
+    toy.commit()
+    assert toy.command("git", "ls-files", *places).stdout.split() == ["notebooks/mine"]  # and the others are ignored
+
+
+def test_stages_inherit_no_shell_and_no_repository_of_the_user_s(monkeypatch):
+    for name in ("SHELL", "GIT_DIR", "GIT_OBJECT_DIRECTORY", "LOUPE_COMMIT", "GIT_CONFIG_GLOBAL"):
+        monkeypatch.setenv(name, "/usr/sbin/nologin")
+    monkeypatch.setenv("LOUPE_OWNER", "")
+    monkeypatch.setenv("PATH", "/usr/bin")
+    toy_study.prepare_environment()
+    assert os.environ["SHELL"] == "/bin/sh" and os.environ["PATH"] == f"{os.path.dirname(sys.executable)}{os.pathsep}/usr/bin"
+    assert not {"GIT_DIR", "GIT_OBJECT_DIRECTORY", "LOUPE_COMMIT"} & set(os.environ) and "GIT_CONFIG_GLOBAL" in os.environ
+
+
+@pytest.mark.parametrize("place", ["other", "inside"])
+def test_no_folder_of_the_user_s_is_written_over(toy, tmp_path, place):
+    theirs = {"other": tmp_path / "other", "inside": toy.root / "data"}[place]
+    (theirs / "notebooks").mkdir(parents=True)
+    (theirs / "notebooks/01-slow.py").write_text("theirs")
+    refused = study(toy, "--into", str(theirs))
+    assert refused.returncode == 1 and "name a new folder outside this checkout" in refused.stderr
+    assert tree(theirs) == {"notebooks/01-slow.py": b"theirs"}
+
+
+def test_results_that_an_unfinished_stage_took_along_are_named_with_the_way_back(toy, monkeypatch, capsys):
+    toy.write("reports/tables/table/squares.csv", "0,0\n")
+    toy.commit()
+    (toy.root / "reports/tables/table/squares.csv").unlink()
+    monkeypatch.setattr(toy_study, "ROOT", toy.root)
+    with pytest.raises(SystemExit):
+        toy_study.stop("Interrupted", 130)
+    assert "1 committed files of reports/ are gone until their stages end; `git checkout reports`" in capsys.readouterr().err
+
+
+def test_control_c_is_one_sentence_and_no_failure(toy):
+    toy.slow_notebook(30)
+    words = [sys.executable, "scripts/study.py"]
+    running = subprocess.Popen(words, cwd=toy.root, env=toy.environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_for((toy.root / "data/scratch/slow").is_dir)
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to all of them
+    said = running.communicate(timeout=60)[1]
+    assert running.returncode == 130 and "Traceback" not in said
+    assert said.splitlines()[-1] == "Interrupted; finished stages are kept, and the same command continues."
+    wait_for(lambda: not processes_in(toy.root))
+
+
+def test_a_folder_without_git_is_set_up_for_dvc(toy):
+    assert study(toy, "--set-up").returncode == 0
+    dry = toy.command(sys.executable, "-m", "dvc", "repro", "--dry", "slow")
+    assert dry.returncode == 0 and executed_stages(dry) == ["Running stage 'slow':"], dry.stderr
