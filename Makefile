@@ -23,7 +23,7 @@ ANNY   := anny==0.6.2
 
 # A ZIP has no history, and DVC wants to be told.
 setup: .venv/ready
-	@test -e .git || $(PYTHON_HERE) scripts/study.py --set-up
+	@test -e .git || test -s .dvc/config.local || git rev-parse --git-dir >/dev/null 2>&1 || printf '[core]\n    no_scm = true\n' > .dvc/config.local
 
 # The stamp is written last: a killed or failed set-up starts again where pip left off.
 .venv/ready: requirements.lock pyproject.toml $(MOVED)

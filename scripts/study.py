@@ -46,7 +46,6 @@ def main() -> None:
     parser.add_argument("--raw", default=DEFAULTS["raw"], help="folder of your own faces, for --data folder")
     parser.add_argument("--into", type=Path, help="run in this folder, with a DVC cache of its own, instead of here or under .scratch/")
     parser.add_argument("--force", action="store_true", help="run every stage again, even where nothing changed")
-    parser.add_argument("--set-up", action="store_true", help="only let DVC run here, which a folder without git (a ZIP) needs")
     options = parser.parse_args()
     for group in ("scale", "data"):
         known = sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
@@ -60,8 +59,7 @@ def main() -> None:
     end_with_parent()
     try:
         allow_without_git(ROOT)
-        if not options.set_up:
-            run(folder_for(options, settings), options, settings)
+        run(folder_for(options, settings), options, settings)
     except LoupeError as error:
         stop(str(error).rstrip("."))
     except OSError as error:

@@ -165,6 +165,7 @@ def made(folder: Path, *words: str, **environment: str) -> list[str]:
     for file in ("Makefile", "requirements.lock", "pyproject.toml", "conf/study.yaml"):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / file, folder / file)  # with its time, so that a stamp is younger
+    (folder / ".dvc").mkdir(exist_ok=True)
     stand_in = folder / "python"
     stand_in.write_text(
         '#!/bin/sh\nmkdir -p .venv/bin\ncp "$0" .venv/bin/python 2>/dev/null\nprintf "%s|" "$@" "$PIP_USER" "$PIP_TARGET" "$PIP_INDEX_URL"\necho\n'
@@ -180,7 +181,9 @@ def test_set_up_installs_into_its_environment_whatever_the_user_s_pip_is_told(tm
     lines = made(tmp_path, "setup", PIP_USER="1", PIP_TARGET="/elsewhere", PIP_INDEX_URL="a mirror")
     installs = [line for line in lines if line.startswith("-m|pip|install|")]
     assert len(installs) == 3 and all(line.endswith("|0||a mirror|") for line in installs)
-    assert lines[-1].startswith("scripts/study.py|--set-up|")  # no .git here: a ZIP
+    assert (
+        tmp_path / ".dvc/config.local"
+    ).read_text() == "[core]\n    no_scm = true\n"  # no .git here: a ZIP, in which `dvc repro` must run
     assert not [line for line in made(tmp_path, "setup") if line.startswith("-m|")]  # done once
 
 

@@ -283,9 +283,3 @@ def test_control_c_is_one_sentence_and_no_failure(toy):
     assert running.returncode == 130 and "Traceback" not in said
     assert said.splitlines()[-1] == "Interrupted; finished stages are kept, and the same command continues."
     wait_for(lambda: not processes_in(toy.root))
-
-
-def test_a_folder_without_git_is_set_up_for_dvc(toy):
-    assert study(toy, "--set-up").returncode == 0
-    dry = toy.command(sys.executable, "-m", "dvc", "repro", "--dry", "slow")
-    assert dry.returncode == 0 and executed_stages(dry) == ["Running stage 'slow':"], dry.stderr
