@@ -130,7 +130,9 @@ class Session(Study):
         """The verdicts: `reports/claims.csv` in a batch run."""
         path = self.root / "reports" / "claims.csv" if self.batch else self.out / "claims.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
-        claims.to_csv(path, index=False, lineterminator="\n")
+        partial = path.with_name(".claims.csv")
+        claims.to_csv(partial, index=False, lineterminator="\n")
+        os.replace(partial, path)
         self._written.add("claims.csv")
 
     def finish(self) -> None:
