@@ -96,5 +96,5 @@ def curve(config: Config, images: np.ndarray, labelled: Store, seed: int, checkp
     untrained = probed(model.to(device).eval())
     every = max(1, len(lr) // probes)
     probing, start = 0.0, time.perf_counter()
-    fit(model, inputs_of, lambda m, *x: {"loss": m(*x)["loss"]}, len(images), recipe, checkpoints, f"seed {seed}", after_step=score)
+    fit(model, inputs_of, lambda m, *x: {"loss": m(*x)["loss"]}, len(images), recipe, checkpoints, after_step=score)
     return Curve((0.0, *seconds), (untrained, *scores))

@@ -224,8 +224,8 @@ def test_clips_called_others_have_no_class_but_do_show_something(study):
 
 
 def test_a_tiny_study_of_each_kind_runs_on_look_alikes(study, tmp_path):
+    from loupe.experiments import Arm
     from loupe.models.baselines.linear import make_majority
-    from loupe.settings import Arm
     from loupe.training.checkpoint import save_weights
     from loupe.training.loso import loso_heads, loso_probabilities
     from loupe.training.mae_face import pretrain as pretrain_mae
