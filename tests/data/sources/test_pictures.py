@@ -90,6 +90,8 @@ def test_litter_beside_the_files_changes_no_row_of_any_set_and_is_told(name, tmp
         (["reg_img9.jpg", "reg_img10.jpg"], {9: "reg_img9.jpg", 10: "reg_img10.jpg"}),
         (["._image140.bmp", "image140.bmp", ".image139.bmp"], {140: "image140.bmp"}),
         (["img7.jpg", "img07.jpg", "cover.jpg"], {7: "img07.jpg"}),
+        (["a140.bmp", "image140.bmp", "image141.bmp"], {140: "image140.bmp", 141: "image141.bmp"}),
+        (["175.jpg", "175.png", "176.png"], {175: "175.png", 176: "176.png"}),
     ],
 )
 def test_frame_numbers_are_the_cameras(names, numbers, tmp_path):

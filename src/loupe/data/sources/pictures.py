@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Container, Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -93,17 +94,21 @@ def file_names(folder: Path, endings: tuple[str, ...]) -> list[str]:
 def numbered_pictures(folder: Path) -> dict[int, Path]:
     """Frame number -> picture. The number is the last one in the name (`img46`, `reg_img46`, `006_05562`, `175`), never the place in the
     folder, so that holes and a first frame other than 1 do no harm. Copies (`img46 (1)`, `img46 - Copy`, `img46_2` beside `img46`) are no frames; of
-    two files with one number the first by name counts. `strays` lists the others.
+    two files with one number the one that is named like most others counts, then the first by name. `strays` lists the others.
     """
-    found: dict[int, Path] = {}
     names = picture_names(folder)
     stems = {Path(name).stem for name in names}
+    numbered = []
     for name in names:
-        stem = Path(name).stem
+        stem, suffix = Path(name).stem, Path(name).suffix.lower()
         number = _LAST_NUMBER.search(stem)
         original = re.sub(r"[-_.]\d+$", "", stem)
         if number and len(number.group(1)) <= 9 and not _COPY.search(stem) and (original == stem or original not in stems):
-            found.setdefault(int(number.group(1)), folder / name)
+            numbered.append((int(number.group(1)), _LAST_NUMBER.sub("", stem) + suffix, name))
+    common = Counter(pattern for _, pattern, _ in numbered)
+    found: dict[int, Path] = {}
+    for number, _, name in sorted(numbered, key=lambda entry: (-common[entry[1]], entry[2])):
+        found.setdefault(number, folder / name)
     return dict(sorted(found.items()))
 
 
