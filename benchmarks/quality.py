@@ -66,7 +66,7 @@ def curve(config: Config, images: np.ndarray, labelled: Store, seed: int, checkp
     device = resolve_device(config.scale.device)
     torch.manual_seed(seed)
     model = build_mae(config)
-    pixels = torch.from_numpy(images).to(device)
+    pixels = torch.tensor(images, device=device)
     batch = min(schedule.batch, len(images))
     lr = pretraining_lr(schedule.epochs, schedule.warmup_epochs, schedule.base_lr, batch, len(images))
     shift = round(settings.shift * config.scale.image.size / 64)
