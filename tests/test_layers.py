@@ -9,7 +9,21 @@ SOURCE = Path(__file__).parents[1] / "src" / "loupe"
 LAYERS = [{"models", "faces"}, {"data"}, {"evaluation"}, {"training"}, {"reporting"}, {"commands"}]
 RANK = {package: rank for rank, layer in enumerate(LAYERS) for package in layer}
 # What everybody may use: it decides no number and imports no layer.
-GROUND = {"_compat", "checkout", "code", "config", "errors", "experiments", "lock", "machine", "part", "progress", "recording", "settings", "steps"}
+GROUND = {
+    "_compat",
+    "checkout",
+    "code",
+    "config",
+    "errors",
+    "experiments",
+    "lock",
+    "machine",
+    "part",
+    "progress",
+    "recording",
+    "settings",
+    "steps",
+}
 TOP = {"cli", "doctor", "kernel", "pretrain", "session", "study"}  # glue over the layers
 STUDY = {"study": {"reporting", "commands"}, "doctor": {"commands"}}  # and who may import it from below
 

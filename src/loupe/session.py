@@ -40,7 +40,9 @@ class Session(Study):
         self.batch = os.environ.get("LOUPE_BATCH") == "1"
         for name in inputs:
             if not (root / name).exists():
-                raise LoupeError(f"{name} is missing, and stage {stage} reads it: run `dvc repro {stage}` (it makes what comes before, too).")
+                raise LoupeError(
+                    f"{name} is missing, and stage {stage} reads it: run `dvc repro {stage}` (it makes what comes before, too)."
+                )
         scratch = root / "data" / "scratch"
         home = root / "data" if stage == "data" else root / "data" / "runs" / stage  # the step of stage data is the folder data/prepared
         self.shelf = Shelf(home, scratch / "steps", publish=self.batch)
