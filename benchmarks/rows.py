@@ -20,7 +20,7 @@ from inputs import Batches, as_jpegs, as_store, customary, mapped, pictures, res
 from loupe.config import Config
 from loupe.errors import LoupeError
 from loupe.models.vit import SIZES
-from loupe.training.loso import loso_heads
+from loupe.training.loso import HeadRecipe, loso_heads
 from mae_models import Shape, build_all, training_step
 from quality import curve, paper_recipe
 from timing import Timing, interleaved
@@ -124,16 +124,16 @@ def utilisation_row(setting: Setting) -> list[Line]:
 
 def folds_row(setting: Setting) -> list[Line]:
     """(d) Leave-one-subject-out heads, 20 folds x 5 seeds: together against one after another, after a check that both give the same."""
-    features, labels, subjects = problem()
+    task, features = problem()
     head = setting.config.scale.micro_head
-    seeds, decay = list(range(5)), 0.01
+    recipe = HeadRecipe(list(range(5)), head.steps, head.lr, [0.01])
     found: dict[str, np.ndarray] = {}
 
     def together() -> None:
-        found["together"] = loso_heads(features, labels, subjects, 3, seeds=seeds, steps=head.steps, lr=head.lr, weight_decays=[decay])
+        found["together"] = loso_heads(task, features, recipe)
 
     def one_by_one() -> None:
-        found["one by one"] = sequential_heads(features, labels, subjects, 3, seeds=seeds, steps=head.steps, lr=head.lr, decay=decay)
+        found["one by one"] = sequential_heads(task, features, recipe)
 
     timings = interleaved({"loupe": together, "one by one": one_by_one}, setting.rounds, torch.device("cpu"), warm_up=1)
     worst = float(np.abs(found["together"] - found["one by one"]).max())

@@ -30,7 +30,7 @@
 # Each notebook opens with its question, shows which line of code does which formula, and ends with a small
 # experiment to change and exercises whose solutions are folded away. They may be read in any order; a notebook
 # whose inputs are missing says which command makes them.
-
+#
 # ## Words
 #
 # | word | what it means here |

@@ -31,11 +31,11 @@
 # **The formulas, line by line**
 #
 # * $u, v$ are `u, v = self.norm(x), self.norm(y)` (`src/loupe/models/fusion_attention.py`)
-# * $S$ is `branches.append(self.self_attention(u, keys))` with `torch.cat([u, v], dim=1)` as keys
+# * $S$ is `self.self_attention(u, tokens)` with `torch.cat([u, v], dim=1)` as keys
 #   (`src/loupe/models/fusion_attention.py`)
-# * $g$ is `u.shape[1] * logits.softmax(dim=-1)` (`src/loupe/models/fusion_attention.py`)
-# * $F$ is `x + change` with `change = self.gamma * self.mlp(torch.cat(branches, dim=-1))`
-#   (`src/loupe/models/fusion_attention.py`)
+# * Local, there called $N$, is `self.local_attention(u, tokens, self.nearby)` (`src/loupe/models/fusion_attention.py`)
+# * $g$ is `pair.shape[1] * self.importance(pair).squeeze(-1).softmax(dim=-1)` (`src/loupe/models/fusion_attention.py`)
+# * $F$ is `x + change` with `change = self.gamma * self.mlp(` (`src/loupe/models/fusion_attention.py`)
 
 # %% tags=["parameters"]
 overrides = []

@@ -174,8 +174,8 @@ session.finish()
 #
 # ```python
 # first = known.pairs.onset[:6]
-# second = first  # the same frame twice, nothing moves: try known.pairs.apex[:6], or
-#                   np.roll(first, 1, axis=2), a head that drifts by 1 px
+# second = first  # the same frame twice, nothing moves: try known.pairs.apex[:6],
+# # or np.roll(first, 1, axis=2), a head that drifts by 1 px
 # there = micro.patch_maps(model, first, second)
 # print({name: f"largest over smallest patch {np.mean(m.max(1) / m.min(1)):.2f}" for name, m in there.items()})
 # ```

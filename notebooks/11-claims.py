@@ -51,7 +51,7 @@ from dataclasses import replace
 import pandas as pd
 
 from loupe.evaluation.claims import Cell, cell_predictions, claims_table, read_claims, read_predictions
-from loupe.evaluation.controls import control_step
+from loupe.evaluation.controls import Comparison, control_step
 from loupe.session import start
 
 stages = ("mae-face", "dual-view", "micron-bert", "micro-expressions", "ablations", "low-label")
@@ -115,7 +115,7 @@ pairs = {
 controls = []
 for task, (metric, *cells) in pairs.items():
     arms = [cell_predictions(cell, task, predictions) for cell in cells]
-    folder = session.make(control_step(task, metric, *arms, book.classes[task], cfg))
+    folder = session.make(control_step(task, Comparison(*arms, metric, book.classes[task]), cfg))
     controls.append(pd.read_parquet(folder / "table.parquet").assign(task=task, n_subjects=arms[0]["subject"].nunique()))
 caption = "How often the rule says supported in studies of known truth, made of stored predictions: "
 caption += f"{cfg.scale.statistics.controls} studies a control, of seeds as many as can be halved."

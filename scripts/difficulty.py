@@ -22,6 +22,7 @@ from loupe.config import find_root, load
 from loupe.data.clips import onset_and_apex
 from loupe.data.store import Store, read_store
 from loupe.errors import LoupeError
+from loupe.experiments import Arm
 from loupe.faces.generate import prepare
 from loupe.faces.motion import DIALS
 from loupe.faces.plan import StudySetPlan, generator_version
@@ -31,7 +32,6 @@ from loupe.models.baselines.hog import features_hog
 from loupe.models.baselines.linear import choose_setting, make_linear_svm, make_logistic_regression
 from loupe.models.baselines.optical_flow import features_flow
 from loupe.progress import track
-from loupe.settings import Arm
 from loupe.training.stills import Labelled, StillCell, StillData, finetune, predict
 
 FIRST_SEED = 9100  # calibration seeds count from here

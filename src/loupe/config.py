@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from loupe.errors import LoupeError
-from loupe.settings import Arm, Config, Experiments, MoreLowLabel, View
+from loupe.experiments import Arm, Experiments, MoreLowLabel
+from loupe.settings import Config, View
 
 __all__ = ["Arm", "Config", "find_root", "load", "study_settings"]
 

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from loupe.config import Config, find_root, load
+from loupe.errors import LoupeError
 from loupe.evaluation.guards import Vault
 from loupe.recording.record import Place, record_in
 from loupe.reporting import tables
@@ -38,7 +39,10 @@ class Session(Study):
         self.stage, self.config = stage, config
         self.batch = os.environ.get("LOUPE_BATCH") == "1"
         for name in inputs:
-            self.needed(Path(name))
+            if not (root / name).exists():
+                raise LoupeError(
+                    f"{name} is missing, and stage {stage} reads it: run `dvc repro {stage}` (it makes what comes before, too)."
+                )
         scratch = root / "data" / "scratch"
         home = root / "data" if stage == "data" else root / "data" / "runs" / stage  # the step of stage data is the folder data/prepared
         self.shelf = Shelf(home, scratch / "steps", publish=self.batch)
@@ -130,7 +134,9 @@ class Session(Study):
         """The verdicts: `reports/claims.csv` in a batch run."""
         path = self.root / "reports" / "claims.csv" if self.batch else self.out / "claims.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
-        claims.to_csv(path, index=False, lineterminator="\n")
+        partial = path.with_name(".claims.csv")
+        claims.to_csv(partial, index=False, lineterminator="\n")
+        os.replace(partial, path)
         self._written.add("claims.csv")
 
     def finish(self) -> None:

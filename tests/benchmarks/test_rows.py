@@ -15,7 +15,7 @@ from inputs import as_jpegs, as_store, customary, mapped, pictures
 from loupe.config import load
 from loupe.data.store import read_store
 from loupe.errors import LoupeError
-from loupe.training.loso import loso_heads
+from loupe.training.loso import HeadRecipe, loso_heads
 from mae_models import Shape, build_all, training_step
 from people import plan_of
 from quality import Curve, curve, paper_recipe
@@ -77,11 +77,8 @@ def test_peers_have_our_size_and_learn():
 
 
 def test_sequential_heads_are_the_batched_ones():
-    features, labels, subjects = problem(people=4, clips=24, width=6)
-    batched = loso_heads(features, labels, subjects, 3, seeds=[0, 3], steps=20, lr=0.05, weight_decays=[0.1])
-    np.testing.assert_allclose(
-        sequential_heads(features, labels, subjects, 3, seeds=[0, 3], steps=20, lr=0.05, decay=0.1), batched, atol=1e-5
-    )
+    (task, features), recipe = problem(people=4, clips=24, width=6), HeadRecipe([0, 3], 20, 0.05, [0.1])
+    np.testing.assert_allclose(sequential_heads(task, features, recipe), loso_heads(task, features, recipe), atol=1e-5)
 
 
 def test_every_input_path_gives_batches_of_the_same_pixels(tmp_path):

@@ -12,7 +12,7 @@ from loupe.data.face_layout import BOXES, CANONICAL, five_points
 from loupe.data.store import read_store, write_store
 from loupe.data.views import FROM_OTHER_PICTURES, VIEWS, detected_landmarks
 from loupe.errors import LoupeError
-from loupe.settings import Arm
+from loupe.experiments import Arm
 from loupe.training.stills import view_of, with_view
 
 COUNT, SIZE = 40, 64

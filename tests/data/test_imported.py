@@ -192,7 +192,7 @@ def study(sets, tmp_path_factory):
     short = ["scale.mae.epochs=2", "scale.micron.epochs=1", "scale.micro_head.steps=3", "scale.finetune.max_steps=6"]
     config = load(["scale=smoke", "data=imported", f"data.imported={chosen}", *few, *short], ROOT)
     out = tmp_path_factory.mktemp("prepared")
-    prepare_study(config, out, tmp_path_factory.mktemp("scratch"), ROOT)
+    prepare_study(config, out, tmp_path_factory.mktemp("root"), workers=1)
     return config, out
 
 
@@ -224,14 +224,15 @@ def test_clips_called_others_have_no_class_but_do_show_something(study):
 
 
 def test_a_tiny_study_of_each_kind_runs_on_look_alikes(study, tmp_path):
+    from loupe.experiments import Arm
     from loupe.models.baselines.linear import make_majority
-    from loupe.settings import Arm
     from loupe.training.checkpoint import save_weights
-    from loupe.training.loso import loso_heads, loso_probabilities
+    from loupe.training.clip_tasks import clip_tasks
+    from loupe.training.loso import HeadRecipe, loso_heads, loso_probabilities
     from loupe.training.mae_face import pretrain as pretrain_mae
     from loupe.training.micro import onset_apex_features
     from loupe.training.micro import pretrain as pretrain_micron
-    from loupe.training.stills import Labelled, finetune, predict
+    from loupe.training.stills import Labelled, StillCell, StillData, finetune, predict
 
     config, out = study
     mae, history = pretrain_mae(config, np.ascontiguousarray(read_store(out / "stills").split("pretrain").images), 0, tmp_path / "mae")
@@ -239,18 +240,19 @@ def test_a_tiny_study_of_each_kind_runs_on_look_alikes(study, tmp_path):
     save_weights(tmp_path / "encoder.safetensors", mae.encoder)
 
     labelled, arm = read_store(out / "labelled"), Arm("single", "single")
-    data = Labelled(labelled, {})
-    rows = np.flatnonzero(labelled.manifest["split"] == "train")
-    model, _ = finetune(config, arm, data, rows, 0, tmp_path / "encoder.safetensors", tmp_path / "single")
-    assert predict(model, config, arm, data, np.flatnonzero(labelled.manifest["split"] == "test")).shape == (7, 7)
+    rows, asked = (np.flatnonzero(labelled.manifest["split"] == split) for split in ("train", "test"))
+    cell = StillCell(arm, 1.0, 0, StillData(out / "labelled", rows, asked, tmp_path / "encoder.safetensors"))
+    model, _ = finetune(config, cell, Labelled(labelled, None), rows, tmp_path / "single")
+    assert predict(model, arm, Labelled(labelled, None), asked).shape == (7, 7)
 
     micron, history = pretrain_micron(config, read_store(out / "clips"), 0, tmp_path / "micron")
     assert np.isfinite(history[-1]["reconstruction"])
     pairs = onset_and_apex(read_store(out / "micro"), labelled_only=True)
     features = onset_apex_features(micron, pairs.onset, pairs.apex)
-    (found,) = loso_heads(features, pairs.labels, pairs.subjects, 3, seeds=[0], steps=3, lr=0.01, weight_decays=[0.01])
+    task = clip_tasks(pairs, loso_folds(pairs.subjects))["micro"]
+    (found,) = loso_heads(task, features, HeadRecipe([0], 3, 0.01, [0.01]))
     assert found.shape == (147, 3) and np.allclose(found.sum(1), 1, atol=1e-5)
-    (guess,) = loso_probabilities([make_majority], features, pairs.labels, pairs.subjects, 3, "majority")
+    (guess,) = loso_probabilities(task, features, [make_majority], label="majority")
     assert (guess.argmax(1) == 0).all()  # 90 of 147 clips are negative
 
 

@@ -11,7 +11,7 @@ from loupe.data.face_layout import BOXES, CANONICAL, MIRRORED, five_points, part
 from loupe.data.store import write_store
 from loupe.data.views import VIEWS, Faces, make_view
 from loupe.errors import LoupeError
-from loupe.settings import Arm
+from loupe.experiments import Arm
 from loupe.training.stills import view_of, with_view
 
 

@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 from loupe.errors import LoupeError
+from loupe.evaluation.arms import arms_of
 from loupe.evaluation.controls import (
+    Comparison,
     control_table,
     exchanged_studies,
     fresh_seed_studies,
@@ -14,7 +16,7 @@ from loupe.evaluation.controls import (
     supported,
     supported_shares,
 )
-from loupe.evaluation.effects import arms_of, effect_between, effect_of
+from loupe.evaluation.effects import effect_between, effect_of
 from loupe.evaluation.metrics import macro_f1
 from loupe.evaluation.statistics import bootstrap_interval, detectable_effect
 
@@ -105,7 +107,9 @@ def test_rows_taken_for_subjects_would_be_caught(simulated_pair):
 
 def test_the_table_of_controls_tells_gains_from_nothing(simulated_pair):
     a, b = simulated_pair(np.random.default_rng(5), 0.5, 0.4, seeds=3, per_subject=8, subjects=12)
-    table = control_table(a, b, "uf1", 3, np.random.default_rng(0), sesoi=0.05, simulations=30, resamples=100).set_index("truth")
+    table = control_table(Comparison(a, b, "uf1", 3), np.random.default_rng(0), sesoi=0.05, simulations=30, resamples=100).set_index(
+        "truth"
+    )
     nulls, gain = table.loc["no difference"], table.loc["a gain"]
     assert list(nulls["studies"]) == [30, 30, 6] and gain["studies"] == 30
     assert (nulls["supported"].iloc[:2] <= LIMIT + margin(30)).all()
@@ -117,7 +121,7 @@ def test_the_table_does_not_depend_on_the_number_of_workers(simulated_pair):
     """30 studies a control are two pieces of work: two processes take one each."""
     a, b = simulated_pair(np.random.default_rng(6), 0.5, 0.45, seeds=2, per_subject=8, subjects=12)
     one, two, other = (
-        control_table(a, b, "uf1", 3, np.random.default_rng(seed), sesoi=0.02, simulations=30, resamples=40, workers=workers)
+        control_table(Comparison(a, b, "uf1", 3), np.random.default_rng(seed), sesoi=0.02, simulations=30, resamples=40, workers=workers)
         for seed, workers in ((0, 1), (0, 2), (1, 1))
     )
     pd.testing.assert_frame_equal(one, two)
@@ -129,7 +133,7 @@ def test_a_rule_that_always_says_the_same_is_caught(simulated_pair, monkeypatch,
     """Planted: whatever the data, one verdict. Always "supported" breaks every null, always "inconclusive" the gain."""
     a, b = simulated_pair(np.random.default_rng(7), 0.3, 0.2, seeds=2, per_subject=8, subjects=12)
     monkeypatch.setattr("loupe.evaluation.controls.verdict", lambda *_: word)
-    table = control_table(a, b, "uf1", 3, np.random.default_rng(0), sesoi=0.05, simulations=4, resamples=20)
+    table = control_table(Comparison(a, b, "uf1", 3), np.random.default_rng(0), sesoi=0.05, simulations=4, resamples=20)
     assert (table["holds"] == (table["truth"] == ("a gain" if word == "supported" else "no difference"))).all()
     assert set(table["supported"]) == {float(word == "supported")}
 

@@ -40,11 +40,11 @@ def test_a_killed_run_goes_on_in_its_folder_and_no_step_is_told_twice(tmp_path, 
         return inputs_of(rows, generator)
 
     with pytest.raises(KeyboardInterrupt):
-        fit(classifier(), dying, loss_of, len(IMAGES), recipe(12), tmp_path / "one", "one")
+        fit(classifier(), dying, loss_of, len(IMAGES), recipe(12), tmp_path / "one")
     (folder,) = place.glob("toy/one-*")
     with (folder / "steps.jsonl").open("a") as file:
         file.write('{"step": 7, "loss": 9.0}\n{"step": 8, "lo')  # written after the checkpoint, the last line by halves
-    history = fit(classifier(), inputs_of, loss_of, len(IMAGES), recipe(12), tmp_path / "one", "one")
+    history = fit(classifier(), inputs_of, loss_of, len(IMAGES), recipe(12), tmp_path / "one")
     (facts,) = read_runs(place)
     steps = steps_of(folder)
     assert [entry["step"] for entry in steps] == list(range(12)) and facts["run"] == folder.name
@@ -61,7 +61,7 @@ def test_what_ended_a_run_is_told_and_listed(tmp_path, place, monkeypatch):
         return {"loss": loss_of(module, *inputs)["loss"] * float("nan")}
 
     with pytest.raises(LoupeError):
-        fit(classifier(), inputs_of, broken, len(IMAGES), recipe(6), tmp_path / "bad", "bad")
+        fit(classifier(), inputs_of, broken, len(IMAGES), recipe(6), tmp_path / "bad")
     (folder,) = place.glob("toy/bad-*")
     facts = json.loads((folder / "run.json").read_text())
     assert facts["status"] == "failed" and "nan at step 0" in facts["error"]

@@ -37,7 +37,8 @@ def test_opens_with_a_question_and_a_picture_that_is_there(script):
 
 @every_notebook
 def test_a_formula_quotes_lines_that_stand_in_the_file_it_names(script):
-    items = re.findall(r"^\* (.*) \(`(src/[^`]+\.py)`\)$", "\n".join(cells(script, "markdown")), re.MULTILINE)
+    text = re.sub(r"\n +", " ", "\n".join(cells(script, "markdown")))  # an item may run over several lines
+    items = re.findall(r"^\* (.*) \(`(src/[^`]+\.py)`\)$", text, re.MULTILINE)
     for said, file in items:
         code = folded((ROOT / file).read_text(encoding="utf-8"))
         quoted = re.findall(r"`([^`]+)`", said)

@@ -187,7 +187,7 @@ def finished(tmp_path, monkeypatch):
         if trained:
             recipe = SimpleNamespace(seed=0, lr=[0.1], batch=4, precision="fp32")
             with RunRecord.open(
-                session.bench.folder, "one", recipe, 0, SimpleNamespace(device=torch.device("cpu"), num_processes=1)
+                root / "data" / "scratch" / "one", "one", recipe, 0, SimpleNamespace(device=torch.device("cpu"), num_processes=1)
             ) as record:
                 record.add([{"step": 0, "loss": 1.0}])
         (session.tables / "a.csv").write_text("a\n1\n")

@@ -66,7 +66,7 @@ def held(module) -> float:
 def classify(folder: Path, steps: int = 12, inputs=inputs_of) -> tuple[list[dict[str, float]], DualViewClassifier]:
     model = classifier()
     look = lambda module, step, outputs: HELD.append(held(module))
-    history = fit(model, inputs, loss_of, len(IMAGES), recipe(steps), folder, "classifier", after_step=look)
+    history = fit(model, inputs, loss_of, len(IMAGES), recipe(steps), folder, after_step=look)
     return history, model.eval()
 
 

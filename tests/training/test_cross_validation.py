@@ -9,7 +9,7 @@ from loupe.data.store import read_store
 from loupe.errors import LoupeError
 from loupe.evaluation.guards import Vault
 from loupe.evaluation.metrics import macro_f1
-from loupe.settings import Arm
+from loupe.experiments import Arm
 from loupe.training import stills
 from loupe.training.cross_validation import fold_cells, fold_gain, person_folds
 from loupe.training.stills import StillData

@@ -55,7 +55,7 @@ class Killed(Exception):
 
 def test_killed_and_resumed_equals_undisturbed(tmp_path):
     undisturbed = classifier()
-    history = fit(undisturbed, inputs_of, loss_of, 10, recipe(12), tmp_path / "a", "a")
+    history = fit(undisturbed, inputs_of, loss_of, 10, recipe(12), tmp_path / "a")
 
     calls = 0
 
@@ -67,29 +67,29 @@ def test_killed_and_resumed_equals_undisturbed(tmp_path):
         return inputs_of(rows, generator)
 
     with pytest.raises(Killed):
-        fit(classifier(), dying, loss_of, 10, recipe(12), tmp_path / "b", "b")
+        fit(classifier(), dying, loss_of, 10, recipe(12), tmp_path / "b")
     resumed = classifier()
     torch.manual_seed(999)  # a resumed process has another history of random draws
-    resumed_history = fit(resumed, inputs_of, loss_of, 10, recipe(12), tmp_path / "b", "b")
+    resumed_history = fit(resumed, inputs_of, loss_of, 10, recipe(12), tmp_path / "b")
     assert resumed_history == history
     for name, tensor in undisturbed.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
 def test_a_checkpoint_of_another_shape_is_refused_by_name(tmp_path):
-    fit(classifier(), inputs_of, loss_of, 10, recipe(6), tmp_path / "a", "a")
+    fit(classifier(), inputs_of, loss_of, 10, recipe(6), tmp_path / "a")
     torch.manual_seed(0)
     wider = DualViewClassifier(Encoder(image_size=16, patch_size=8, width=32, depth=2, heads=2), classes=3, variant="concat", fuse_at=1)
     with pytest.raises(LoupeError, match="model.safetensors does not fit"):
-        fit(wider, inputs_of, loss_of, 10, recipe(6), tmp_path / "a", "a")
+        fit(wider, inputs_of, loss_of, 10, recipe(6), tmp_path / "a")
 
 
 def test_truncated_checkpoint_is_refused_by_name(tmp_path):
-    fit(classifier(), inputs_of, loss_of, 10, recipe(6), tmp_path / "a", "a")
+    fit(classifier(), inputs_of, loss_of, 10, recipe(6), tmp_path / "a")
     path = next((tmp_path / "a").glob("step-*/model.safetensors"))
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(LoupeError, match="model.safetensors cannot be read"):
-        fit(classifier(), inputs_of, loss_of, 10, recipe(6), tmp_path / "a", "a")
+        fit(classifier(), inputs_of, loss_of, 10, recipe(6), tmp_path / "a")
 
 
 def test_a_loss_that_is_not_finite_stops_at_once_with_step_rows_and_the_last_good_checkpoint(tmp_path):
@@ -102,10 +102,10 @@ def test_a_loss_that_is_not_finite_stops_at_once_with_step_rows_and_the_last_goo
 
     rows = re.escape(str(batch_order(10, 4, 11, 7).tolist()))
     with pytest.raises(LoupeError, match=rf"the loss is inf at step 11 \(rows {rows}…\); the last good checkpoint is .*step-11"):
-        fit(classifier(), inputs_of, broken, 10, recipe(600), tmp_path / "a", "a")  # 600 steps: the history has every third
+        fit(classifier(), inputs_of, broken, 10, recipe(600), tmp_path / "a")  # 600 steps: the history has every third
     assert calls == 12
     with pytest.raises(LoupeError, match="there is no checkpoint yet"):
-        fit(classifier(), inputs_of, lambda *x: {"loss": loss_of(*x)["loss"] * math.nan}, 10, recipe(9), tmp_path / "b", "b")
+        fit(classifier(), inputs_of, lambda *x: {"loss": loss_of(*x)["loss"] * math.nan}, 10, recipe(9), tmp_path / "b")
 
 
 def test_the_device_is_read_every_25_steps_and_still_names_the_step(tmp_path, monkeypatch):
@@ -116,10 +116,10 @@ def test_the_device_is_read_every_25_steps_and_still_names_the_step(tmp_path, mo
     read = Losses.read
     monkeypatch.setattr(Losses, "read", lambda self, *flags: reads.append(len(self.steps)) or read(self, *flags))
     monkeypatch.setattr(loop, "reading_interval", lambda device: 25)
-    history = fit(classifier(), inputs_of, loss_of, 10, recipe(30, checkpoint_seconds=1e9), tmp_path / "a", "a")
+    history = fit(classifier(), inputs_of, loss_of, 10, recipe(30, checkpoint_seconds=1e9), tmp_path / "a")
     assert reads == [25, 5] and [entry["step"] for entry in history] == list(range(30))
     monkeypatch.undo()
-    assert history == fit(classifier(), inputs_of, loss_of, 10, recipe(30, checkpoint_seconds=1e9), tmp_path / "b", "b")
+    assert history == fit(classifier(), inputs_of, loss_of, 10, recipe(30, checkpoint_seconds=1e9), tmp_path / "b")
     calls = 0
 
     def broken(module, *inputs):
@@ -129,12 +129,12 @@ def test_the_device_is_read_every_25_steps_and_still_names_the_step(tmp_path, mo
 
     monkeypatch.setattr(loop, "reading_interval", lambda device: 25)
     with pytest.raises(LoupeError, match="is nan at step 26 .*step-25"):
-        fit(classifier(), inputs_of, broken, 10, recipe(30), tmp_path / "c", "c")
+        fit(classifier(), inputs_of, broken, 10, recipe(30), tmp_path / "c")
 
 
 def test_sigterm_saves_and_the_run_continues_as_if_nothing_had_been(tmp_path, capfd):
     undisturbed = classifier()
-    history = fit(undisturbed, inputs_of, loss_of, 10, recipe(12), tmp_path / "a", "a")
+    history = fit(undisturbed, inputs_of, loss_of, 10, recipe(12), tmp_path / "a")
 
     def told_to_stop(rows, generator):
         if not os.path.exists(tmp_path / "b" / "told"):
@@ -145,11 +145,11 @@ def test_sigterm_saves_and_the_run_continues_as_if_nothing_had_been(tmp_path, ca
 
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as ended:
-        fit(classifier(), told_to_stop, loss_of, 10, recipe(12, checkpoint_seconds=1e9), tmp_path / "b", "b")
+        fit(classifier(), told_to_stop, loss_of, 10, recipe(12, checkpoint_seconds=1e9), tmp_path / "b")
     assert ended.value.code == 143 and signal.getsignal(signal.SIGTERM) == before
     assert "SIGTERM after step 0" in capfd.readouterr().err
     resumed = classifier()
-    assert fit(resumed, told_to_stop, loss_of, 10, recipe(12), tmp_path / "b", "b") == history
+    assert fit(resumed, told_to_stop, loss_of, 10, recipe(12), tmp_path / "b") == history
     for name, tensor in undisturbed.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 

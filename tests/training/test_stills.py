@@ -14,7 +14,8 @@ from loupe.data.covering import write_covered
 from loupe.data.store import read_store
 from loupe.errors import LoupeError
 from loupe.evaluation.protocols import Split
-from loupe.settings import Arm, View
+from loupe.experiments import Arm
+from loupe.settings import View
 from loupe.steps import KEY
 from loupe.training import stills
 from loupe.training.build_classifier import build_classifier

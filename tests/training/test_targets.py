@@ -16,8 +16,8 @@ from loupe.errors import LoupeError
 from loupe.evaluation.effects import effect_of
 from loupe.evaluation.metrics import macro_f1
 from loupe.evaluation.statistics import bootstrap_interval
+from loupe.experiments import ActionUnit, ActionUnits, Arm
 from loupe.faces.expression import AU_NAMES, au_vector
-from loupe.settings import ActionUnit, ActionUnits, Arm
 from loupe.training.stills import Labelled, StillCell, StillData, finetune, predict, unit_answers
 from loupe.training.targets import knows_units, present_units, probabilities, question_of
 

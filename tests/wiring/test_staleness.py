@@ -12,7 +12,7 @@ from loupe.data.clips import onset_and_apex
 from loupe.data.prepare import preparing_step
 from loupe.data.store import read_store, write_store
 from loupe.evaluation.protocols import loso_folds
-from loupe.settings import Arm
+from loupe.experiments import Arm
 from loupe.steps import Shelf
 from loupe.training import mae_face, micro
 from loupe.training.classifiers import classifier_step

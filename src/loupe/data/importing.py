@@ -11,6 +11,7 @@ import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,50 +57,55 @@ class Report:
         return self.partial or not self.disagreeing
 
 
-def import_set(
-    name: str,
-    root: Path,
-    out: Path,
-    *,
-    size: int | None = None,
-    workers: int = 2,
-    partial: bool = False,
-    skip_damaged: bool = False,
-    align: bool = False,
-    classes: str | None = None,
-) -> Report:
+@dataclass(frozen=True)
+class ImportOptions:
+    """size: px of the squares to store, none are stored without it. align: find the face and align it (loupe.data.align). partial: you hold only a part of
+    the set, so counts that differ do not fail. skip_damaged: drop missing and damaged pictures and films. classes: your own names of classes
+    (loupe.data.sources.classes). Raises LoupeError for values that make no sense."""
+
+    size: int | None = None
+    workers: int = 2
+    partial: bool = False
+    skip_damaged: bool = False
+    align: bool = False
+    classes: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.size is not None and not 8 <= self.size <= 1024:
+            raise LoupeError(f"--size {self.size} is not between 8 and 1024 px.")
+        if self.align and self.size is None:
+            raise LoupeError("--align needs --size: it stores aligned squares of so many px.")
+        if self.workers < 1:
+            raise LoupeError(f"--workers {self.workers} is not at least 1.")
+
+
+def import_set(name: str, root: Path, out: Path, **options: Any) -> Report:
     """Import the data set `name` from its official download at `root` into `out`, and return the report.
 
-    Writes manifest.parquet (with path below root, sha256, width and height), dropped.csv, duplicates.csv and import.json; with `size` also
-    images.npy (pictures cut to their annotated box, where the set has one, then to the central square, and resized to size px). `align`: find the
-    face instead and align it (loupe.data.align); pictures without one are dropped and listed, and `piece` counts the pieces between the cuts of a
-    film. `partial`: you hold only a part of the set, so counts that differ are shown but do not fail. `skip_damaged`: drop missing and damaged
-    pictures and films. `classes`: your own names of classes (loupe.data.sources.classes).
+    options: fields of `ImportOptions`. Writes manifest.parquet (with path below root, sha256, width and height), dropped.csv, duplicates.csv and
+    import.json; with `size` also images.npy (pictures cut to their annotated box, where the set has one, then to the central square, and resized to size
+    px). With `align`, pictures without a face are dropped and listed, and `piece` counts the pieces between the cuts of a film.
 
     Raises LoupeError for an unknown set, a missing or misshapen download, a subject in two splits, and, unless `skip_damaged`, for pictures
     that are missing or damaged (dropped.csv then lists them all).
     """
-    if size is not None and not 8 <= size <= 1024:
-        raise LoupeError(f"--size {size} is not between 8 and 1024 px.")
-    if align and size is None:
-        raise LoupeError("--align needs --size: it stores aligned squares of so many px.")
-    if workers < 1:
-        raise LoupeError(f"--workers {workers} is not at least 1.")
+    asked = ImportOptions(**options)
+    classes = asked.classes
     if classes and name not in ("folder", "csv"):
         raise LoupeError(f"--classes names the classes of your own faces (folder, csv); those of {name} are known.")
     listing = source(name).read(root, classes) if classes else source(name).read(root)
-    if not skip_damaged:
+    if not asked.skip_damaged:
         _refuse(out, listing.dropped[listing.dropped["reason"] == DAMAGED_FILM], listing.dropped)
     if listing.table.empty:
         reasons = ", ".join(f"{reason} ({n})" for reason, n in listing.dropped["reason"].value_counts().items())
         raise LoupeError(f"None of the {listing.found} {listing.entry}s listed in {root} can be used: {reasons or 'the list is empty'}.")
     check_manifest(listing.table, f"{source(name).title} in {root}")
     out.mkdir(parents=True, exist_ok=True)
-    plan = Plan(root, out / "partial", size, align, workers)
+    plan = Plan(root, out / "partial", asked.size, asked.align, asked.workers)
     facts = examine(listing.table, plan)
     damaged = facts["reason"] == DAMAGED
     lost = pd.DataFrame({"item": listing.table["path"][damaged], "reason": DAMAGED, "detail": facts["error"][damaged]})
-    if not skip_damaged:
+    if not asked.skip_damaged:
         _refuse(out, lost, pd.concat([listing.dropped, lost], ignore_index=True))
     keep, dropped, used = _usable(listing, facts)
     facts = facts.drop(columns=["reason", "error"])
@@ -108,8 +114,9 @@ def import_set(
     if table.empty:
         raise LoupeError(f"None of the pictures of {root} can be used: {', '.join(sorted(set(dropped['reason'])))}.")
     copies = across_splits(table)
-    report = _report(name, root, listing, table, dropped, copies, used, size, partial, align)
-    _write(out, table, plan.squares if size is not None else None, keep, dropped, copies, report)
+    found = _findings(listing, table, dropped, copies)
+    report = Report(name=name, root=str(root.resolve()), used=used, size=asked.size, partial=asked.partial, aligned=asked.align, **found)
+    _write(out, table, plan.squares if asked.size is not None else None, keep, dropped, copies, report)
     return report
 
 
@@ -149,41 +156,25 @@ def _usable(listing: Listing, facts: pd.DataFrame) -> tuple[np.ndarray, pd.DataF
     return ~gone, pd.concat([listing.dropped, *parts], ignore_index=True), used
 
 
-def _report(
-    name: str,
-    root: Path,
-    listing: Listing,
-    table: pd.DataFrame,
-    dropped: pd.DataFrame,
-    copies: pd.DataFrame,
-    used: int,
-    size: int | None,
-    partial: bool,
-    aligned: bool,
-) -> Report:
+def _findings(listing: Listing, table: pd.DataFrame, dropped: pd.DataFrame, copies: pd.DataFrame) -> dict[str, Any]:
+    """What of a `Report` follows from the tables."""
     entries = table.drop_duplicates("clip") if listing.entry == "clip" else table
     labelled = (table["label"] >= 0).any()
     without = entries.loc[entries["label"] < 0, "label_name"].value_counts() if labelled else {}
     damaged = int(dropped["reason"].isin([DAMAGED, CLIP_DAMAGED]).sum())
     counts = [*listing.counts, Count("damaged pictures", damaged, (0,), source="every picture can be opened")]
-    return Report(
-        name=name,
-        root=str(root.resolve()),
-        release=listing.release,
-        entry=listing.entry,
-        found=listing.found,
-        used=used,
-        rows=len(table),
-        reasons={str(key): int(value) for key, value in dropped["reason"].value_counts().items()},
-        unlabelled={str(key) or "(no emotion given)": int(value) for key, value in without.items()},
-        counts=counts,
-        mended=[*listing.mended, *_cuts(table)],
-        equal_across_splits=int((copies["kind"] == "equal").sum()),
-        near_across_splits=int((copies["kind"] == "near").sum()),
-        size=size,
-        partial=partial,
-        aligned=aligned,
-    )
+    return {
+        "release": listing.release,
+        "entry": listing.entry,
+        "found": listing.found,
+        "rows": len(table),
+        "reasons": {str(key): int(value) for key, value in dropped["reason"].value_counts().items()},
+        "unlabelled": {str(key) or "(no emotion given)": int(value) for key, value in without.items()},
+        "counts": counts,
+        "mended": [*listing.mended, *_cuts(table)],
+        "equal_across_splits": int((copies["kind"] == "equal").sum()),
+        "near_across_splits": int((copies["kind"] == "near").sum()),
+    }
 
 
 def _cuts(table: pd.DataFrame) -> list[str]:

@@ -50,8 +50,8 @@ def read_video(path: Path) -> Iterator[Frame]:
 
     Raises LoupeError naming the file: missing, empty, no video, damaged, cut short, or shown in a way that is not possible here.
     """
-    for number, (frame, aspect) in enumerate(_decode(path, _Clock())):
-        yield Frame(number, _shown(frame, aspect, path))
+    for number, (frame, display) in enumerate(_decode(path, _Clock())):
+        yield Frame(number, _shown(frame, display, path))
 
 
 def probe(path: Path) -> VideoFacts:
@@ -59,8 +59,8 @@ def probe(path: Path) -> VideoFacts:
     frames have no times.
     """
     clock, shape = _Clock(), None
-    for frame, aspect in _decode(path, clock):
-        shape = shape or _shown(frame, aspect, path).shape
+    for frame, display in _decode(path, clock):
+        shape = shape or _shown(frame, display, path).shape
     times = clock.times(path)
     return VideoFacts(times, (len(times) - 1) / times[-1] if times[-1] > 0 else float("nan"), shape[1], shape[0])
 
@@ -76,10 +76,10 @@ class FrameReader:
         state = self._local.__dict__
         if state.get("path") != path or state["next"] > number:
             state.update(path=path, next=0, frames=_decode(path, _Clock()))
-        for frame, aspect in state["frames"]:
+        for frame, display in state["frames"]:
             state["next"] += 1
             if state["next"] == number + 1:
-                return _shown(frame, aspect, path)
+                return _shown(frame, display, path)
         state.pop("path")
         raise LoupeError(f"{path} has no frame {number}: import the video again.")
 
@@ -114,6 +114,24 @@ class _Clock:
         return np.interp(np.arange(len(self.shown)), [*first, len(self.shown)], [*times, last]) - times[0]
 
 
+@dataclass(frozen=True)
+class _Display:
+    """aspect: width of a pixel in its heights; matrix: a, b, c, d, which bring (x, y) to (a x + c y, b x + d y): quarter turns and mirrors are a
+    transposition and two flips; rotation: the same in degrees, for people.
+    """
+
+    aspect: Fraction
+    matrix: tuple[int, int, int, int]
+    rotation: int
+
+    @classmethod
+    def of(cls, stream, frame) -> _Display:
+        data = frame.side_data.get("DISPLAYMATRIX")
+        a, b, _, c, d = struct.unpack("=5i", bytes(data)[:20]) if data else (0, 0, 0, 0, 0)
+        matrix = (a, b, c, d) if any((a, b, c, d)) else (1, 0, 0, 1)  # an empty one says nothing
+        return cls(stream.sample_aspect_ratio or Fraction(1), matrix, frame.rotation)
+
+
 def load_decoder():
     """The package av; raises LoupeError where it is not installed."""
     try:
@@ -123,8 +141,8 @@ def load_decoder():
     return av
 
 
-def _decode(path: Path, clock: _Clock) -> Iterator[tuple[object, Fraction]]:
-    """The decoder's frames, each with the width of a pixel in its heights; `clock` sees their times, and is complete at the end."""
+def _decode(path: Path, clock: _Clock) -> Iterator[tuple[object, _Display]]:
+    """The decoder's frames, and how they are to be shown; `clock` sees their times, and is complete at the end."""
     av = load_decoder()
     if not path.is_file():
         raise LoupeError(f"{path} is missing: put the video there.")
@@ -134,7 +152,7 @@ def _decode(path: Path, clock: _Clock) -> Iterator[tuple[object, Fraction]]:
         with av.open(str(path)) as container:
             stream = _film_stream(container, path)
             stream.thread_type = "AUTO"
-            aspect, length = stream.sample_aspect_ratio or Fraction(1), 0.0
+            display, length = None, 0.0
             clock.avi = container.format.name == "avi"
             for packet in container.demux():
                 if packet.size and not packet.is_discard:
@@ -143,7 +161,9 @@ def _decode(path: Path, clock: _Clock) -> Iterator[tuple[object, Fraction]]:
                     gap = frame.time - clock.shown[-1] if clock.shown and None not in (frame.time, clock.shown[-1]) else 0.0
                     length = max(gap, float((frame.duration or 0) * frame.time_base))
                     clock.shown.append(frame.time)
-                    yield frame, aspect
+                    # Once a film: a frame whose side data was looked at holds itself in memory.
+                    display = display or _Display.of(stream, frame)
+                    yield frame, display
             if not clock.shown:
                 raise LoupeError(f"{path} holds no frame that can be decoded: copy the video again.")
             shown = [time for time in clock.shown if time is not None]
@@ -217,32 +237,23 @@ def _written(path: Path) -> int:
     return 0
 
 
-def _shown(frame, aspect: Fraction, path: Path) -> np.ndarray:
+def _shown(frame, display: _Display, path: Path) -> np.ndarray:
     """RGB pixels, made square by enlarging, turned and mirrored as the display matrix says."""
+    aspect = display.aspect
     if not Fraction(1, _WIDEST) <= aspect <= _WIDEST:
         raise LoupeError(
             f"{path} says that its pixels are {float(aspect):g} times as wide as high: save the video again with square pixels."
         )
     width, height = max(frame.width, round(frame.width * aspect)), max(frame.height, round(frame.height / aspect))
     if (width, height) != (frame.width, frame.height):
-        frame, shown = frame.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC"), frame
-        return _turned(frame.to_ndarray(), shown, path)
-    return _turned(frame.to_ndarray(format="rgb24"), frame, path)
-
-
-def _turned(pixels: np.ndarray, frame, path: Path) -> np.ndarray:
-    """The display matrix brings (x, y) to (a x + c y, b x + d y): quarter turns and mirrors are a transposition and two flips."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return pixels
-    a, b, _, c, d = struct.unpack("=5i", bytes(matrix)[:20])
-    if not (a or b or c or d):
-        return pixels  # an empty matrix says nothing
+        frame = frame.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC")
+    pixels = frame.to_ndarray(format="rgb24")
+    a, b, c, d = display.matrix
     straight, across = min(abs(a), abs(d)), min(abs(b), abs(c))
     if 100 * max(abs(a), abs(d)) < across:
         pixels, a, d = pixels.transpose(1, 0, 2), c, b
     elif not 100 * max(abs(b), abs(c)) < straight:
         raise LoupeError(
-            f"{path} is to be shown turned by {frame.rotation} degrees, and only quarter turns are possible: save the video again upright."
+            f"{path} is to be shown turned by {display.rotation} degrees, and only quarter turns are possible: save the video again upright."
         )
     return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])

@@ -7,7 +7,7 @@ are made out of a real one: arms exchanged at random, labels permuted, one arm a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -18,7 +18,8 @@ from joblib import Parallel, delayed
 
 from loupe.config import Config
 from loupe.errors import LoupeError
-from loupe.evaluation.effects import ArmArrays, CountsEffect, Effect, arms_of, effect_between, effect_of
+from loupe.evaluation.arms import ArmArrays, arms_of
+from loupe.evaluation.effects import CountsEffect, Effect, effect_between, effect_of
 from loupe.evaluation.metrics import CONFUSION_METRICS, grouped_confusion
 from loupe.evaluation.statistics import bootstrap_interval, detectable_effect, permutation_p, verdict
 from loupe.steps import Step
@@ -137,17 +138,18 @@ def inject_gain(arm: ArmArrays, metric: str, classes: int, gain: float, rng: np.
     return replace(arm, values=after(low)[1].reshape(arm.values.shape))
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Predictions of two arms of one task with so many classes, and the metric in which they are compared."""
+
+    a: pd.DataFrame
+    b: pd.DataFrame
+    metric: str
+    classes: int
+
+
 def control_table(
-    a: pd.DataFrame,
-    b: pd.DataFrame,
-    metric: str,
-    classes: int,
-    rng: np.random.Generator,
-    *,
-    sesoi: float,
-    simulations: int,
-    resamples: int = 1000,
-    workers: int = 1,
+    compared: Comparison, rng: np.random.Generator, *, sesoi: float, simulations: int, resamples: int = 1000, workers: int = 1
 ) -> pd.DataFrame:
     """How often the rule says "supported" in studies of known truth, made of the stored predictions of two arms.
 
@@ -157,6 +159,7 @@ def control_table(
     gain is true), holds (whether `supported` keeps to it), without_margin (share with smallest effect of interest 0: interval and p alone, harder
     on the rule than its use), studies (their number).
     """
+    a, b, metric, classes = compared.a, compared.b, compared.metric, compared.classes
     effect = effect_of(a, b, metric, classes)
     gain = max(2 * detectable_effect(bootstrap_interval(effect, rng, resamples=resamples).error), sesoi)
     nulls = {
@@ -176,24 +179,15 @@ def control_table(
     return pd.DataFrame(table)
 
 
-def control_step(task: str, metric: str, a: pd.DataFrame, b: pd.DataFrame, classes: int, config: Config) -> Step:
+def control_step(task: str, compared: Comparison, config: Config) -> Step:
     """`control_table` of two arms of `task` as a step: `table.parquet`, with as many studies as the scale says."""
-    arguments = {
-        "metric": metric,
-        "a": a,
-        "b": b,
-        "classes": classes,
-        "seed": config.data.seed,
-        "simulations": config.scale.statistics.controls,
-    }
+    arguments = {"compared": compared, "seed": config.data.seed, "simulations": config.scale.statistics.controls}
     return Step(f"controls-{task}", write_controls, arguments, {"workers": config.scale.workers})
 
 
-def write_controls(
-    folder: Path, metric: str, a: pd.DataFrame, b: pd.DataFrame, classes: int, seed: int, simulations: int, workers: int
-) -> None:
+def write_controls(folder: Path, compared: Comparison, seed: int, simulations: int, workers: int) -> None:
     rng = np.random.default_rng(seed)
-    table = control_table(a, b, metric, classes, rng, sesoi=0.05, simulations=simulations, resamples=400, workers=workers)
+    table = control_table(compared, rng, sesoi=0.05, simulations=simulations, resamples=400, workers=workers)
     table.to_parquet(folder / "table.parquet", index=False)
 
 

@@ -14,7 +14,7 @@ from loupe.data.covering import covering_step
 from loupe.data.store import Store, read_store
 from loupe.evaluation.guards import Vault
 from loupe.evaluation.protocols import Split
-from loupe.settings import Arm
+from loupe.experiments import Arm
 from loupe.steps import Shelf
 from loupe.training.cross_validation import fold_cells, person_folds
 from loupe.training.stills import StillCell, StillData, sees_one_picture

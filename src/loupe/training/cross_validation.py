@@ -17,7 +17,7 @@ from loupe.evaluation.effects import effect_of
 from loupe.evaluation.guards import Vault
 from loupe.evaluation.protocols import Split, label_subset, subject_folds
 from loupe.evaluation.statistics import bootstrap_interval
-from loupe.settings import Arm
+from loupe.experiments import Arm
 from loupe.training.stills import StillCell, StillData, cells_of
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from loupe.config import Config
 from loupe.data.clips import onset_and_apex
 from loupe.data.store import read_store
+from loupe.experiments import MicronArm
 from loupe.part import part_of
-from loupe.settings import MicronArm
 from loupe.steps import Step
 from loupe.training.build_micron import build_micron_bert
 from loupe.training.checkpoint import load_weights

@@ -90,10 +90,10 @@ def fit(
     count: int,
     recipe: Recipe,
     checkpoints: Path,
-    label: str,
     after_step: Callable[[nn.Module, int, dict[str, torch.Tensor]], None] | None = None,
 ) -> History:
-    """Train `model` for len(recipe.lr) steps on `count` samples; continue from `checkpoints` if a run died there.
+    """Train `model` for len(recipe.lr) steps on `count` samples; continue from `checkpoints`, whose name is what the run is called,
+    if a run died there.
 
     `inputs_of(rows, generator)` makes the tensors of the whole batch, augmented, from row numbers (B,) and the step's generator; all randomness
     of the data belongs there. `loss_of(model, *tensors)` gets all or some rows of them and returns named scalars that are means over its rows,
@@ -104,6 +104,7 @@ def fit(
     and on SIGTERM, which ends the process with status 143. Where CUDA has too little memory, the batch goes through in parts of half the size.
     Raises LoupeError on a loss or gradient that is not finite, naming step, rows and the last good checkpoint.
     """
+    label = checkpoints.name
     training = _Training(model, recipe, checkpoints, label)
     last, read_every = len(recipe.lr) - 1, reading_interval(training.accelerator.device)
     with stop_requests() as stop, training.record:

@@ -50,7 +50,7 @@ def pretrain(
     batch = min(schedule.batch, len(rows))
     lr = pretraining_lr(schedule.epochs, schedule.warmup_epochs, schedule.base_lr, batch, len(rows))
     recipe = Recipe.of(config, settings, schedule, lr=lr, batch=batch, seed=seed)
-    history = fit(model, inputs_of, loss_of, len(rows), recipe, checkpoints, "MAE-Face pre-training")
+    history = fit(model, inputs_of, loss_of, len(rows), recipe, checkpoints)
     return model.eval(), history
 
 

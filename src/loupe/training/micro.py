@@ -14,11 +14,11 @@ from loupe.data.augment import flip_and_shift, random_crop_resized, to_float
 from loupe.data.skew import skewed
 from loupe.data.store import Store, read_store
 from loupe.errors import LoupeError
+from loupe.experiments import MicronArm
 from loupe.models.agreement import dino_schedules
 from loupe.models.micron_bert import MicronBert, swap_blocks
 from loupe.models.patches import patchify
 from loupe.part import part_of
-from loupe.settings import MicronArm
 from loupe.steps import CHECKPOINTS, Step
 from loupe.training.build_micron import build_micron_bert
 from loupe.training.checkpoint import save_weights
@@ -102,7 +102,7 @@ def pretrain(
         if settings.agreement == "dino":
             module.update_teacher(outputs["teacher"], float(momentum[step]), float(temperature[min(step + 1, len(lr) - 1)]))
 
-    history = fit(model, inputs_of, loss_of, len(pairs.anchors), recipe, checkpoints, "Micron-BERT pre-training", after_step=follow)
+    history = fit(model, inputs_of, loss_of, len(pairs.anchors), recipe, checkpoints, after_step=follow)
     return model.eval(), history
 
 

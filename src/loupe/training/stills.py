@@ -19,10 +19,11 @@ from loupe.data.store import Store, read_store
 from loupe.data.views import FROM_OTHER_PICTURES, Faces, detected_landmarks, make_view
 from loupe.errors import LoupeError
 from loupe.evaluation.predictions import Label, answers, labelled
+from loupe.experiments import ActionUnits
 from loupe.models.baselines.small_cnn import SmallVGG
 from loupe.models.dual_view import DualViewClassifier
 from loupe.part import part_of
-from loupe.settings import ActionUnits, View
+from loupe.settings import View
 from loupe.steps import CHECKPOINTS, Step
 from loupe.training.build_classifier import build_classifier
 from loupe.training.checkpoint import save_weights
@@ -242,7 +243,7 @@ def finetune(
     lr = warmup_cosine(steps, max(1, round(settings.warmup_share * steps)), schedule.lr_mae if arm.pretrained else schedule.lr_scratch)
     layer_decay = settings.layer_decay if arm.pretrained else 1.0
     recipe = Recipe.of(config, settings, schedule, lr=lr, batch=batch, seed=cell.seed, layer_decay=layer_decay)
-    history = fit(model, inputs_of, loss_of, len(rows), recipe, checkpoints, f"{checkpoints.name}, {len(rows)} labels")
+    history = fit(model, inputs_of, loss_of, len(rows), recipe, checkpoints)
     return model.eval(), history
 
 

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from loupe.config import Arm, Config
 from loupe.data.store import Store
+from loupe.experiments import ActionUnits
 from loupe.models.baselines.au_oracle import features_au
-from loupe.settings import ActionUnits
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from loupe.config import load
 from loupe.data.manifest import complete
 from loupe.data.store import Store
 from loupe.errors import LoupeError
-from loupe.evaluation.claims import PAPERS
+from loupe.evaluation.claim_book import PAPERS
 from loupe.reporting import figures, style
 from loupe.reporting.faces import contact_sheet
 from loupe.reporting.figures.claims import part_effects

@@ -81,7 +81,7 @@ def parse_a(sheets: dict[str, Cells], name: str, base: Path, dropped: Dropped) -
         subject = f"spNO.{int(person.group(1))}"
         folder, units = _folder_a(people, subject.lower(), letter, onset), entry.get("units", "").replace("，", "+")
         name = f"casme3a-{subject}-{letter}-{onset}"
-        clips.append(Clip.of(entry, item, subject=f"casme3a-{subject}", clip=name, folder=folder, fps=FPS, kinds=KINDS, units=units))
+        clips.append(Clip.of({**entry, "units": units}, item, subject=f"casme3a-{subject}", clip=name, folder=folder, fps=FPS, kinds=KINDS))
     return clips, len(cells)
 
 
@@ -131,5 +131,5 @@ def parse_c(sheets: dict[str, Cells], name: str, base: Path, dropped: Dropped) -
         folder = next((option for option in options if option), None)
         units = entry.get("units", "").replace(",", "+").replace("，", "+").replace(" ", "")
         name = f"casme3c-{person}-{count}-{onset}"
-        clips.append(Clip.of(entry, item, subject=f"casme3c-{person}", clip=name, folder=folder, fps=FPS, kinds=kinds, units=units))
+        clips.append(Clip.of({**entry, "units": units}, item, subject=f"casme3c-{person}", clip=name, folder=folder, fps=FPS, kinds=kinds))
     return clips, len(cells)

@@ -63,10 +63,9 @@ class Clip:
         folder: Path | None,
         fps: float,
         kinds: Mapping[str, str],
-        units: str | None = None,
     ) -> Clip:
         """A row of an annotation table, with the columns that the sets share: row, onset, apex (not in all), offset, emotion, units. `kinds`:
-        emotion -> MEGC2019 class; an emotion that is not in it has none. `units`: where the set writes them in a way of its own.
+        emotion -> MEGC2019 class; an emotion that is not in it has none.
         """
         emotion = entry.get("emotion", "").lower()
         return cls(
@@ -81,7 +80,7 @@ class Clip:
             fps=fps,
             emotion=emotion,
             kind=kinds.get(emotion, ""),
-            units=entry.get("units", "") if units is None else units,
+            units=entry.get("units", ""),
         )
 
     @property
