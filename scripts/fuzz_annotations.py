@@ -1,5 +1,4 @@
-"""Read thousands of damaged files (annotations, pictures and their tags, videos, whole downloads and what lies in their folders):
-`python scripts/fuzz_annotations.py 10000`.
+"""Read thousands of damaged files (annotations, pictures, films, downloads, odd folders): `python scripts/fuzz_annotations.py 10000`.
 
 Draws new files at every start (the tests of each day read a few hundred, always the same ones). A reader must refuse a file with one sentence or account
 for every entry in it. Ends with the exit code of pytest, which prints the smallest file that broke a reader.
@@ -14,7 +13,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-TEST = "tests/data/sources/test_fuzz.py"
+TESTS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests" / "data" / "sources").glob("test_fuzz*.py"))
 
 
 def main() -> None:
@@ -24,13 +23,13 @@ def main() -> None:
     if files < 1:
         sys.exit(f"{files} files cannot be read: ask for at least 1.")
     # The project's own -q, added to this one, would print a number of tests instead of their names.
-    collect = [sys.executable, "-m", "pytest", TEST, "--collect-only", "-q", "--override-ini=addopts=--import-mode=importlib"]
+    collect = [sys.executable, "-m", "pytest", *TESTS, "--collect-only", "-q", "--override-ini=addopts=--import-mode=importlib"]
     listed = subprocess.run(collect, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
-    readers = [line for line in listed if line.startswith(TEST) and "no_workbook" not in line]
+    readers = [line for line in listed if line.startswith(tuple(TESTS)) and "no_workbook" not in line]
     each = -(-files // len(readers))
     print(f"{len(readers)} readers, {each} mutated files each", flush=True)
     environment = os.environ | {"LOUPE_FUZZ_EXAMPLES": str(each)}
-    command = [sys.executable, "-m", "pytest", TEST, "--hypothesis-show-statistics", "-p", "no:cacheprovider", "--timeout", "0"]
+    command = [sys.executable, "-m", "pytest", *TESTS, "--hypothesis-show-statistics", "-p", "no:cacheprovider", "--timeout", "0"]
     sys.exit(subprocess.run(command, cwd=ROOT, env=environment).returncode)
 
 
