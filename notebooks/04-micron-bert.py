@@ -173,6 +173,8 @@ session.finish()
 # Paste this into a new cell after Run All, change the first lines, run it again.
 #
 # ```python
+# import numpy as np
+#
 # first = known.pairs.onset[:6]
 # second = first  # the same frame twice, nothing moves: try known.pairs.apex[:6],
 # # or np.roll(first, 1, axis=2), a head that drifts by 1 px
