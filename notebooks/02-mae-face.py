@@ -122,9 +122,10 @@ session.finish()
 # device, side = session.device, model.encoder.grid[0]
 # aim = torch.zeros(side, side)
 # aim[side // 4 : side // 2] = 1  # rows of patches to hide first (the eyes): try others
+# pixels, masked = to_float(torch.from_numpy(faces)).to(device), (noise + aim.flatten()).to(device)
 # with torch.inference_mode():
-#     guess = to_uint8(model.reconstruct(to_float(torch.from_numpy(faces)).to(device), (noise + aim.flatten()).to(device)).cpu(), torch.from_numpy(faces)).numpy()
-# face_rows({"as they are": faces, "rebuilt": guess})
+#     guess = to_uint8(model.reconstruct(pixels, masked).cpu(), torch.from_numpy(faces)).numpy()
+# face_rows({"as they are": faces, "rebuilt": guess}, caption="Eyes hidden first.", alt="Faces and what the network makes of them.")
 # ```
 #
 # ## Exercises
