@@ -163,7 +163,7 @@ def steps_made(lab: Lab) -> list[int]:
 def test_words_make_stages_run_and_train_nothing(lab):
     """A typo in prose, a comment in a model and one in the figures' style: the stages run, no step is made, no byte moves."""
     edits = {
-        "notebooks/03-dual-view.py": ("# %% [markdown]\n# # 03", "# %% [markdown]\n#\n# # 03"),
+        "notebooks/07-low-label.py": ("The promise of Emotic MAE", "The promise of EmoticMAE"),
         "src/loupe/models/fusion_attention.py": ("from __future__", "# A remark.\nfrom __future__"),
         "src/loupe/reporting/style.py": ("from __future__", "# Another.\nfrom __future__"),
     }
@@ -172,8 +172,8 @@ def test_words_make_stages_run_and_train_nothing(lab):
         assert old in before[file], file
         (lab.home / file).write_text(before[file].replace(old, new, 1))
     runs = len(steps_made(lab))
-    lab.dvc("repro", "dual-view")
-    assert steps_made(lab)[runs:] == [0, 0, 0]  # data, mae-face, dual-view
+    assert lab.dvc("repro").returncode == 0
+    assert set(steps_made(lab)[runs:]) == {0} and len(steps_made(lab)) > runs
     assert files(lab.home / "reports/tables") == lab.tables
     for file, text in before.items():
         (lab.home / file).write_text(text)
