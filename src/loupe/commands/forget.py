@@ -10,7 +10,7 @@ import yaml
 
 from loupe.config import find_root
 from loupe.errors import LoupeError
-from loupe.steps import KEY
+from loupe.steps import KEY, read_key
 
 
 def forget(stage: str = typer.Argument(help="A stage of dvc.yaml, e.g. mae-face.")) -> None:
@@ -21,12 +21,14 @@ def forget(stage: str = typer.Argument(help="A stage of dvc.yaml, e.g. mae-face.
         raise LoupeError(f"There is no stage {stage!r}: choose one of {', '.join(stages)}.")
     home = root / "data" if stage == "data" else root / "data" / "runs" / stage
     steps = [path.parent for path in home.glob(f"*/{KEY}")]
-    spare = [folder for step in steps for folder in _spare(root, step.name)]
+    spare = {folder for step in steps for folder in _spare(root, step)}
     for folder in (*steps, *spare):
         shutil.rmtree(folder)
     print(f"{len(steps)} finished steps of {stage} forgotten: run `dvc repro {stage}`.")
 
 
-def _spare(root: Path, name: str) -> list[Path]:
-    """What lies in data/scratch/steps under the step's name and a key of 16 hexadecimal digits, finished or not."""
-    return list((root / "data" / "scratch" / "steps").glob(f"{name}-{'[0-9a-f]' * 16}*/"))
+def _spare(root: Path, step: Path) -> list[Path]:
+    """What lies in data/scratch/steps under the step's name and a key of 16 hexadecimal digits, finished or not, or under its key and another name: a
+    step is found again by its key alone."""
+    kept = root / "data" / "scratch" / "steps"
+    return [*kept.glob(f"{step.name}-{'[0-9a-f]' * 16}*/"), *kept.glob(f"*-{read_key(step)}*/")]

@@ -18,7 +18,7 @@ from loupe.data.conditions import Condition
 from loupe.data.store import Store, read_store
 from loupe.data.views import FROM_OTHER_PICTURES, Faces, detected_landmarks, make_view
 from loupe.errors import LoupeError
-from loupe.evaluation.predictions import Label, answers, labelled
+from loupe.evaluation.predictions import Label, answers, joined, labelled
 from loupe.experiments import ActionUnits
 from loupe.models.baselines.small_cnn import SmallVGG
 from loupe.models.dual_view import DualViewClassifier
@@ -124,7 +124,7 @@ def run_cell(folder: Path, cell: StillCell, view: View | None, config: Config, s
         tables.append(said(condition.name, with_view(condition.folder, view, config.data.seed, scratch), condition.rows))
     if cell.keep_weights:
         save_weights(folder / "network.safetensors", model)
-    pd.concat(tables, ignore_index=True).to_parquet(folder / "predictions.parquet", index=False)
+    joined(tables).to_parquet(folder / "predictions.parquet", index=False)
 
 
 @dataclass(frozen=True)
@@ -278,4 +278,4 @@ def unit_answers(settings: ActionUnits, rows: pd.DataFrame, found: np.ndarray) -
 
 def cell_predictions(cells: Sequence[StillCell], folders: Sequence[Path]) -> pd.DataFrame:
     """What the finished steps of `cells` in `folders` say, one after the other."""
-    return pd.concat([cell.predictions(folder) for cell, folder in zip(cells, folders, strict=True)], ignore_index=True)
+    return joined([cell.predictions(folder) for cell, folder in zip(cells, folders, strict=True)])
