@@ -1,8 +1,8 @@
 """Where an aligned face has its parts: one canonical layout for all faces, and boxes and points of one face from detected landmarks.
 
-Everything is in shares of the image side, x to the right, y down, z towards the viewer. The layout was set once: x and y are the mean of
-1,230 generated near-frontal faces, made symmetric; z is the depth of the template head. True landmarks of the face at hand, which only
-generated faces have, never enter: `landmarks` below are what a detector found, NaN where it found nothing.
+Everything is in shares of the image side, x to the right, y down, z towards the viewer, in the study's frame (`loupe.faces.frame`). The layout was set once,
+in the usual five-point template: x and y are the mean of 1,230 generated near-frontal faces, made symmetric; z is the depth of the template head. True
+landmarks of the face at hand, which only generated faces have, never enter: `landmarks` below are what a detector found, NaN where it found nothing.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import numpy as np
 from skimage.transform import SimilarityTransform
 
 from loupe.errors import LoupeError
+from loupe.faces.frame import CLOSER, framed
 
-# left, top, right, bottom (eyes with brows; room for an open mouth).
-BOXES = {
+# left, top, right, bottom (eyes with brows; room for an open mouth), in the usual template.
+_BOXES = {
     "eyes": (0.19, 0.24, 0.81, 0.50),
     "nose": (0.38, 0.40, 0.62, 0.67),
     "mouth": (0.28, 0.63, 0.72, 0.87),
 }
+BOXES = {part: tuple(framed(np.reshape(box, (2, 2))).ravel()) for part, box in _BOXES.items()}
 
 # The same point of the other half, for each of the 68 iBUG landmarks.
 MIRRORED = np.array(
@@ -45,7 +47,7 @@ def _canonical() -> np.ndarray:
     table = np.empty((68, 3))
     for point, (x, y, z) in _HALF.items():
         table[point], table[MIRRORED[point]] = (x, y, z), (1 - x, y, z)
-    return table
+    return np.column_stack([framed(table[:, :2]), CLOSER * table[:, 2]])
 
 
 CANONICAL = _canonical()  # (68, 3)

@@ -9,6 +9,7 @@ import numpy as np
 from loupe.faces import template as anatomy
 from loupe.faces.bake import EYE, HAIR, LASH, MOUTH, SKIN, TEETH, TONGUE
 from loupe.faces.expression import unit_matrix, wrinkle_activation
+from loupe.faces.frame import CLOSER, EYE_LINE, MOUTH_LINE
 from loupe.faces.glasses import SETBACK, draw_glasses, frame_points
 from loupe.faces.identity import Identity
 from loupe.faces.landmarks import landmark_vertices
@@ -16,15 +17,13 @@ from loupe.faces.raster import CULL_BACK, HIDDEN, TWO_SIDED, Buffers, add_sparse
 from loupe.faces.scene import Light, Occluder, View, overlay
 from loupe.faces.shade import shade
 
-# An aligner puts the eyes' centre and the mouth's centre here (shares of the image height) on a neutral frontal face.
-EYE_HEIGHT, MOUTH_HEIGHT = 0.385, 0.725
 SHADOW_PIXELS, SHADOW_SPAN = 160, 3.0  # depth map of the key light and its extent in dm
 PARTS = ("background", "skin", "eyes", "brows", "nose", "mouth")
 
 
 @dataclass(frozen=True)
 class Motion:
-    """Head motion since the clip's first frame: rotation (3, radians) added to the pose, translation (2, shares of the image)."""
+    """Head motion since the clip's first frame: rotation (3, radians) added to the pose, translation (2, widths of the usual template)."""
 
     rotation: np.ndarray
     translation: np.ndarray
@@ -124,19 +123,19 @@ class Renderer:
         follow = np.clip((vertices[:, 1] - eyes[1] + 1.75) / 0.9, 0, 1)
         follow = (follow * follow * (3 - 2 * follow))[:, None].astype(np.float32)
         posed = vertices + ((vertices - pivot) @ turn.T + pivot - vertices) * follow
-        share = (0.5 - EYE_HEIGHT) / (MOUTH_HEIGHT - EYE_HEIGHT)
+        share = (0.5 - EYE_LINE) / (MOUTH_LINE - EYE_LINE)
         centre = eyes + (person.mouth_centre - eyes) * share  # lands on the middle of the image
         start = rotation(view.yaw, view.pitch, view.roll)
         camera = posed - (start @ (centre - pivot) + pivot)
         crop = self._crop(person, view)
-        camera[:, :2] += motion.translation.astype(np.float32) * crop * follow
+        camera[:, :2] += motion.translation.astype(np.float32) * crop * CLOSER * follow
         if view.orbit:
             walk = rotation(view.orbit, 0, 0)
             camera, turn = camera @ walk.T, walk @ turn
         inverse = 1 / (view.distance - camera[:, 2])
         scale = view.distance * self.pixels / crop * inverse
-        x = camera[:, 0] * scale + self.pixels * (0.5 + view.shift[0])
-        y = -camera[:, 1] * scale + self.pixels * (0.5 + view.shift[1])
+        x = camera[:, 0] * scale + self.pixels * (0.5 + CLOSER * view.shift[0])
+        y = -camera[:, 1] * scale + self.pixels * (0.5 + CLOSER * view.shift[1])
         return Projection(
             np.ascontiguousarray(camera, np.float32),
             x.astype(np.float32),
@@ -203,7 +202,11 @@ class Renderer:
         cast = projection.camera - direction * (SETBACK / max(float(direction[2]), 0.35))
         scale = view.distance * self.size / self._crop(person, view) / (view.distance - cast[:, 2])
         shadow = np.stack(
-            [cast[:, 0] * scale + self.size * (0.5 + view.shift[0]), -cast[:, 1] * scale + self.size * (0.5 + view.shift[1])], 1
+            [
+                cast[:, 0] * scale + self.size * (0.5 + CLOSER * view.shift[0]),
+                -cast[:, 1] * scale + self.size * (0.5 + CLOSER * view.shift[1]),
+            ],
+            1,
         )
         split = np.cumsum(lengths)[:-1]
         parts = [dict(zip(names, np.split(values, split), strict=True)) for values in (screen, shadow, visible)]
@@ -213,7 +216,7 @@ class Renderer:
 
     def _crop(self, person: Identity, view: View) -> float:
         """Width of the image at the face, in dm."""
-        return float((person.eye_centre[:, 1].mean() - person.mouth_centre[1]) / (MOUTH_HEIGHT - EYE_HEIGHT) / view.zoom)
+        return float((person.eye_centre[:, 1].mean() - person.mouth_centre[1]) / (MOUTH_LINE - EYE_LINE) / view.zoom)
 
     def _cast_shadow(self, camera: np.ndarray, direction: np.ndarray) -> np.ndarray:
         """Fill the depth map seen from the key light; returns its frame (3, 3)."""

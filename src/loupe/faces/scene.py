@@ -50,7 +50,8 @@ class Light:
 
 @dataclass(frozen=True)
 class View:
-    """Head pose in radians, gaze, and the camera: distance (dm), zoom and shift as an aligner's residual error (shares of the image).
+    """Head pose in radians, gaze, and the camera: distance (dm), zoom and shift as an aligner's residual error (widths of the usual
+    template, `loupe.faces.frame`).
 
     `orbit` (radians) walks the camera round the scene about the vertical axis: everything, lamps included, is seen turned by it.
     """

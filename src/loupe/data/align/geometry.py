@@ -12,8 +12,9 @@ from skimage.transform import SimilarityTransform
 
 from loupe.data.face_layout import CANONICAL, five_points
 from loupe.errors import LoupeError
+from loupe.faces.frame import CLOSER
 
-_CUT = 0.02  # of the side; the jitter of landmarks moves the square by up to .004
+_CUT = 0.02 * CLOSER  # of the side; the jitter of landmarks moves the square by up to a fifth of it
 _TARGET = five_points(CANONICAL[:, :2])
 
 
