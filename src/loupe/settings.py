@@ -182,6 +182,7 @@ class DualView:
     local_attention: bool
     importance: bool
     skip: bool
+    head: str  # mean | grid
     drop_path: float
     layer_decay: float
     betas: list[float]

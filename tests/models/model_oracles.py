@@ -81,6 +81,13 @@ def block(layer, x):
     return x + linear(layer.mlp.fc2, gelu(linear(layer.mlp.fc1, h)))
 
 
+def cells(tokens, rows, columns, side):
+    """Means (side * side, D) of tokens (L, D) over the cells of their grid, which reach from floor(i n / side) to ceil((i + 1) n / side)."""
+    reach = lambda i, n: range(i * n // side, -(-(i + 1) * n // side))
+    chosen = [[r * columns + c for r in reach(i, rows) for c in reach(j, columns)] for i in range(side) for j in range(side)]
+    return torch.stack([sum(tokens[patch] for patch in patches) / len(patches) for patches in chosen])
+
+
 def patches_of(image, patch):
     """One image (C, H, W) -> list of flat patches, pixels in the order row, column, channel."""
     channels, height, width = image.shape

@@ -165,7 +165,8 @@ def slow_classifier(model, examined, ipsilateral):
     def high(x):
         for part in encoder.blocks[k:]:
             x = oracles.block(part, x)
-        return oracles.layer_norm(x[1:].mean(0, keepdim=True), encoder.norm.weight, encoder.norm.bias)
+        cells = oracles.cells(x[1:], *encoder.grid, model.side)
+        return oracles.layer_norm(cells, encoder.norm.weight, encoder.norm.bias).flatten()[None]
 
     x = low(examined, encoder.blocks[:k])
     y = None if model.variant == "single" else low(ipsilateral, model.low_ipsilateral or encoder.blocks[:k])
@@ -182,7 +183,7 @@ def slow_classifier(model, examined, ipsilateral):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize(
-    "options", [{}, {"share_low": False}, {"fuse_at": 0, "fusion_depth": 2}, {"fuse_at": 2, "attention": False}], ids=str
+    "options", [{}, {"share_low": False}, {"fuse_at": 0, "fusion_depth": 2, "head": "grid"}, {"fuse_at": 2, "attention": False}], ids=str
 )
 def test_classifier_equals_loops_in_value_map_and_after_one_step(nano, images, variant, options):
     """In float64, where both sides differ by rounding alone: in float32 that rounding comes near 1e-5 by itself."""
@@ -213,6 +214,18 @@ def test_examined_view_decides_when_the_fusion_is_silent(nano, images):
     torch.nn.init.zeros_(model.view_embed)
     plain.head.load_state_dict(model.head.state_dict())
     torch.testing.assert_close(model(images(), images(seed=9)), plain(images()))
+
+
+@pytest.mark.parametrize("variant", ["single", "concat", "late"])
+def test_the_grid_head_knows_where_the_mean_head_does_not(nano, variant):
+    """Tokens whose left and right half change places: the same mean, other cells."""
+    models = {head: classifier(nano(), variant=variant, head=head) for head in ("mean", "grid")}
+    tokens = torch.randn(2, 17, 32, generator=torch.Generator().manual_seed(1))
+    exchanged = torch.cat([tokens[:, :1], tokens[:, 1:].unflatten(1, (4, 4)).roll(2, dims=2).flatten(1, 2)], dim=1)
+    for head, model in models.items():
+        model.fuse_at = model.encoder.depth  # no block is left, so the tokens are what the head reads
+        same = torch.allclose(model._classify(tokens, tokens), model._classify(exchanged, exchanged), atol=1e-5)
+        assert same == (head == "mean")
 
 
 def test_duplicate_differs_from_a_true_second_view(nano, images):
@@ -254,6 +267,7 @@ def test_own_low_blocks_start_equal_and_learn_apart(nano, images):
         (dict(variant="middle"), "middle.*concat"),
         (dict(fuse_at=3), "fuse_at"),
         (dict(depth_matched=True), "single"),
+        (dict(head="median"), "median.*mean, grid"),
         (dict(self_attention=False, local_attention=False), "attention=False"),
     ],
 )

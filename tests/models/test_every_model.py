@@ -60,6 +60,8 @@ MODELS = {
     "updown-own-low": lambda: dual(variant="updown", share_low=False),
     "updown-off": lambda: dual(variant="updown", attention=False),
     "late": lambda: dual(variant="late"),
+    "single-grid": lambda: dual(variant="single", head="grid"),
+    "late-grid": lambda: dual(variant="late", head="grid"),
     "late-own-low": lambda: dual(variant="late", share_low=False),
     "micron": micron,
     "micron-dino": lambda: micron(agreement="dino"),
@@ -231,7 +233,7 @@ GROUPED = [
     "concat-own-low",
     "concat-two-layers",
     "updown",
-    "late",
+    "late-grid",
     "micron-dino",
     "micron-mask",
     "micron-classifier",
@@ -363,7 +365,7 @@ def test_centre_averages_over_processes(monkeypatch):
     torch.testing.assert_close(centre, 0.9 * torch.ones(5) + 0.1 * torch.cat([here, there]).mean(0))
 
 
-OVERFIT = ["single", "concat", "mean", "updown", "late", "micron-classifier", "small-cnn", "three-stream", "difference-vit"]
+OVERFIT = ["single", "single-grid", "concat", "mean", "updown", "late", "micron-classifier", "small-cnn", "three-stream", "difference-vit"]
 
 
 @pytest.mark.parametrize("name", OVERFIT)

@@ -1,4 +1,4 @@
-"""Three small trainings (MAE-Face, Micron-BERT with DINO, a classifier with stochastic depth), alone or, under torchrun, on two processes.
+"""Three small trainings (MAE-Face, Micron-BERT with DINO, a classifier with stochastic depth and dropout), alone or, under torchrun, on two processes.
 
 `python -m torch.distributed.run --standalone --nproc-per-node 2 tests/training/runs.py FOLDER` writes FOLDER/results.json.
 """
@@ -45,7 +45,7 @@ def recipe(steps: int, **changes) -> Recipe:
 def classifier() -> DualViewClassifier:
     torch.manual_seed(0)
     encoder = Encoder(image_size=16, patch_size=8, width=16, depth=2, heads=2, drop_path=0.3)
-    return DualViewClassifier(encoder, classes=3, variant="concat", fuse_at=1)
+    return DualViewClassifier(encoder, classes=3, variant="concat", fuse_at=1, head="grid")
 
 
 def inputs_of(rows, generator):

@@ -25,6 +25,14 @@ def test_each_switch_of_an_arm_takes_out_its_own_part():
     assert parts(importance=False) == [True, True, False]
 
 
+def test_every_arm_has_the_head_of_the_settings():
+    """16 cells of 64 channels, or one; the late arm has those of both views."""
+    mean = load(["scale=smoke", "dual_view.head=mean"], Path(__file__).resolve().parents[2])
+    build = lambda config, variant: build_classifier(config, Arm("x", variant, init="scratch"), 8, 0, Path("none")).head.in_features
+    for variant, views in {"single": 1, "mean": 1, "concat": 1, "updown": 1, "late": 2}.items():
+        assert (build(CONFIG, variant), build(mean, variant)) == (views * 16 * 64, views * 64)
+
+
 def test_micron_bert_masks_and_keeps_the_share_of_patches_it_is_asked_for():
     assert build_micron_bert(CONFIG, 0).mask_token is None and build_micron_bert(CONFIG, 0, corruption="mask").mask_token is not None
     patches = (CONFIG.scale.image.size // CONFIG.scale.image.patch) ** 2

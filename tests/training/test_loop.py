@@ -33,7 +33,7 @@ def recipe(steps, **changes):
 def classifier():
     torch.manual_seed(0)
     encoder = Encoder(image_size=16, patch_size=8, width=16, depth=2, heads=2, drop_path=0.3)
-    return DualViewClassifier(encoder, classes=3, variant="concat", fuse_at=1)
+    return DualViewClassifier(encoder, classes=3, variant="concat", fuse_at=1, head="grid")  # with dropout
 
 
 IMAGES = torch.randn(10, 3, 16, 16, generator=torch.Generator().manual_seed(1))

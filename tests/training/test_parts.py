@@ -19,7 +19,7 @@ from loupe.models.micron_bert import MicronBert
 from loupe.models.vit import Encoder
 from loupe.training.checkpoint import latest_checkpoint
 from loupe.training.loop import fit
-from loupe.training.parts import BatchDropPath, Part
+from loupe.training.parts import BatchDrop, Part, draw_drops_for_whole_batch
 
 HERE = Path(__file__).parent
 STEPS = 12
@@ -137,7 +137,7 @@ def test_outputs_with_a_row_a_sample_reach_the_teacher_whole(tmp_path):
 
 def test_stochastic_depth_of_parts_is_that_of_the_batch_and_keeps_the_expected_share():
     part = Part(batch=4000, rows=slice(0, 4000))
-    layer = BatchDropPath(0.3, part).train()
+    layer = BatchDrop(0.3, part).train()
     x = torch.ones(8000, 2, 5)  # two views of 4000 samples, one behind the other
     torch.manual_seed(3)
     whole = layer(x)
@@ -149,3 +149,25 @@ def test_stochastic_depth_of_parts_is_that_of_the_batch_and_keeps_the_expected_s
     cut = layer(x[:4000])
     assert torch.equal(cut, torch.cat([whole[1000:3000], whole[5000:7000]]))
     assert torch.equal(layer.eval()(x), x)
+
+
+def test_dropout_of_parts_is_that_of_the_batch_and_drops_single_values():
+    part = Part(batch=400, rows=slice(0, 400))
+    layer = BatchDrop(0.2, part, single=True).train()
+    x = torch.ones(400, 50)
+    torch.manual_seed(3)
+    whole = layer(x)
+    kept = whole > 0
+    assert abs(float(kept.float().mean()) - 0.8) < 0.01 and kept.any(1).all() and not kept.all(1).any()
+    assert torch.equal(whole, torch.where(kept, 1 / 0.8, 0.0))
+    part.rows = slice(100, 300)
+    torch.manual_seed(3)
+    assert torch.equal(layer(x[:200]), whole[100:300])
+
+
+def test_every_drop_of_a_classifier_is_drawn_for_the_whole_batch():
+    model = classifier()
+    for _ in range(2):  # a second training of the same model
+        draw_drops_for_whole_batch(model, Part())
+    drops = [module for module in model.modules() if isinstance(module, BatchDrop)]
+    assert [(drop.drop_prob, drop.single) for drop in drops] == [(0.3, False)] * 2 + [(0.2, True)]

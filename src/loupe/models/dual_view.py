@@ -9,7 +9,8 @@ read, so the formulas below are Loupe's, labelled F1 to F6 in the order of use:
     F3  N = MHA(q = u, kv = [u; v] nearby)      local attention: the 3 x 3 neighbours in both views, 18 keys, fewer at the border
     F4  g = L softmax_L(MLP([u; v]))            importance of a patch, mean 1: the map that is reported
     F5  F = x + gamma MLP([S; g N])             gamma (D) starts at .1: the skip keeps the examined view
-    F6  logits = Linear(LN(mean_L high(F)))     the encoder's own final norm, applied after the mean as MAE-Face does
+    F6  logits = Linear(LN(mean_c high(F)))     c: the cells of a 4 x 4 grid of the patches, side by side, after dropout (`head` grid), or all patches
+                                                as one cell (mean); the encoder's own final norm, applied after the mean as MAE-Face does
 
 What the paper leaves open, and the choice:
     where the views meet    after block `fuse_at`
@@ -35,6 +36,7 @@ from torch import Tensor, nn
 
 from loupe.errors import LoupeError
 from loupe.models.fusion_attention import LAYERS, WHOLE, FusionParts, OwnFusion
+from loupe.models.readout import grid_means, head_named
 from loupe.models.vit import Encoder, layer_groups, run_blocks
 
 
@@ -42,8 +44,8 @@ class DualViewClassifier(nn.Module):
     """Classify the examined view with the help of the ipsilateral one, fused by the layer of `variant`; `classifier` knows all variants.
 
     encoder: pre-trained or fresh; used, not copied. classes: number of classes. fuse_at: k, the number of low blocks (default: half the
-    depth). fusion_depth: layers of Fusion Attention, each with these `parts`. For share_low see the module.
-    Raises LoupeError for a `fuse_at` outside the encoder.
+    depth). head: what it reads the tokens from, see F6. For share_low see the module.
+    Raises LoupeError for a `fuse_at` outside the encoder and for an unknown head.
     """
 
     layers = LAYERS  # of fusion, by variant
@@ -57,8 +59,8 @@ class DualViewClassifier(nn.Module):
         variant: str = "concat",
         fuse_at: int | None = None,
         share_low: bool = True,
-        fusion_depth: int = 1,
         parts: FusionParts = WHOLE,
+        head: str = "mean",
     ) -> None:
         super().__init__()
         self.encoder, self.variant = encoder, variant
@@ -68,9 +70,13 @@ class DualViewClassifier(nn.Module):
         # The copy starts from the encoder's weights as they are now: load pre-trained weights before building the classifier.
         self.low_ipsilateral = copy.deepcopy(encoder.blocks[: self.fuse_at]) if self.views == 2 and not share_low else None
         layer = self.layers[variant]
-        self.fusion = nn.ModuleList(layer(encoder.width, encoder.heads, encoder.grid, parts) for _ in range(fusion_depth if layer else 0))
+        self.fusion = nn.ModuleList(
+            layer(encoder.width, encoder.heads, encoder.grid, parts) for _ in range(parts.fusion_depth if layer else 0)
+        )
         self.view_embed = nn.Parameter(torch.zeros(self.views, encoder.width)) if len(self.fusion) else None
-        self.head = nn.Linear(self.pooled_views * encoder.width, classes)
+        self.side, dropout = head_named(head)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(self.pooled_views * self.side**2 * encoder.width, classes)
         self._init_own(None)
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
@@ -127,12 +133,13 @@ class DualViewClassifier(nn.Module):
         return a, a if y is None else y[:, 1:] + self.view_embed[1]
 
     def _pool(self, tokens: Tensor) -> Tensor:
-        """Blocks k+1..N and the norm of the mean patch (B, D)."""
-        return self.encoder.norm(self.encoder.run_blocks(tokens, self.fuse_at)[:, 1:].mean(dim=1))
+        """Blocks k+1..N and the norm of the mean patch of each cell (B, cells x D)."""
+        patches = self.encoder.run_blocks(tokens, self.fuse_at)[:, 1:]
+        return self.encoder.norm(grid_means(patches, self.encoder.grid, self.side)).flatten(1)
 
     def _classify(self, x: Tensor, y: Tensor | None) -> Tensor:
         """F6 on the fused tokens x."""
-        return self.head(self._pool(x))
+        return self.head(self.dropout(self._pool(x)))
 
     def no_weight_decay(self) -> set[str]:
         return {"encoder.cls_token", "view_embed"} | {name for name, _ in self.fusion.named_parameters("fusion") if name.endswith(".gamma")}
@@ -163,7 +170,7 @@ class LateFusion(DualViewClassifier):
     layers, pooled_views = {"late": None}, 2
 
     def _classify(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.head(torch.cat([self._pool(x), self._pool(y)], dim=-1))
+        return self.head(self.dropout(torch.cat([self._pool(x), self._pool(y)], dim=-1)))
 
 
 VARIANTS = {"single": SingleView, **dict.fromkeys(LAYERS, DualViewClassifier), "late": LateFusion}

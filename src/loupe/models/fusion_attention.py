@@ -63,13 +63,15 @@ class NoAttention(nn.Module):
 
 @dataclass(frozen=True)
 class FusionParts:
-    """Which parts of Fusion Attention are there. A part that is not takes its weights with it; `attention` False removes the first three."""
+    """Which parts of Fusion Attention are there, and how many layers of it. A part that is not takes its weights with it; `attention` False removes the
+    first three."""
 
     self_attention: bool = True
     local_attention: bool = True
     importance: bool = True
     attention: bool = True
     skip: bool = True
+    fusion_depth: int = 1
 
     def __post_init__(self) -> None:
         if self.attention and not (self.self_attention or self.local_attention):

@@ -9,6 +9,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from loupe.errors import LoupeError
+
+HEADS = {"mean": (1, 0.0), "grid": (4, 0.2)}  # cells a side, dropout: a head that sees more numbers leans on each the less
+
+
+def head_named(name: str) -> tuple[int, float]:
+    """Cells a side and dropout of a head. Raises LoupeError for an unknown one."""
+    if name not in HEADS:
+        raise LoupeError(f"Unknown head '{name}'; choose one of {', '.join(HEADS)} (conf key dual_view.head).")
+    return HEADS[name]
+
 
 def grid_means(tokens: Tensor, grid: tuple[int, int], side: int = 4) -> Tensor:
     """Means (B, side * side, D), row by row, of tokens (B, L, D) over `side` x `side` cells of their `grid`; side 1 is the mean of all.

@@ -29,13 +29,14 @@ def build_classifier(config: Config, arm: Arm, classes: int, seed: int, encoder_
         variant=arm.variant,
         depth_matched=arm.depth_matched,
         fuse_at=max(1, round(settings.fuse_at_share * config.scale.encoder.depth)),
-        fusion_depth=settings.fusion_depth,
         share_low=settings.share_low,
+        head=settings.head,
         parts=FusionParts(
             attention=arm.attention,
             self_attention=settings.self_attention if arm.self_attention is None else arm.self_attention,
             local_attention=settings.local_attention if arm.local_attention is None else arm.local_attention,
             importance=settings.importance if arm.importance is None else arm.importance,
             skip=settings.skip,
+            fusion_depth=settings.fusion_depth,
         ),
     )

@@ -24,7 +24,7 @@ from loupe.recording.record import RunRecord
 from loupe.settings import DualView, FinetuneSchedule, MaeFace, MaeSchedule, MicronBertSettings, MicronSchedule
 from loupe.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint, stop_requests
 from loupe.training.device import open_accelerator, resolve_device, shared_path
-from loupe.training.parts import Losses, Part, accumulate, draw_depth_for_whole_batch
+from loupe.training.parts import Losses, Part, accumulate, draw_drops_for_whole_batch
 from loupe.training.schedules import batch_order
 from loupe.training.sharding import gather, restore, sharded_copy, whole
 
@@ -142,7 +142,7 @@ class _Training:
         self.first, self.history, state = load_checkpoint(self.checkpoints, model) or (0, [], None)
         self.module = sharded_copy(model, accelerator).train()
         self.part = Part()
-        draw_depth_for_whole_batch(self.module, self.part)
+        draw_drops_for_whole_batch(self.module, self.part)
         groups = parameter_groups(self.module, recipe.weight_decay, recipe.layer_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=recipe.betas, fused=True)
         self.trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]

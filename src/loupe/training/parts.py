@@ -1,7 +1,7 @@
 """A batch in parts: the share of each process, and micro-batches where memory is short. Parts together train as the whole batch does.
 
-Every process makes the inputs of the whole batch from the step's generator and takes its rows of them, and stochastic depth is drawn for the
-whole batch, too; gradients and losses are means over all rows. What differs from one process with the whole batch is the order of sums.
+Every process makes the inputs of the whole batch from the step's generator and takes its rows of them, and stochastic depth and dropout are drawn
+for the whole batch, too; gradients and losses are means over all rows. What differs from one process with the whole batch is the order of sums.
 """
 
 from __future__ import annotations
@@ -35,33 +35,36 @@ class Part:
     seed: int = 0
 
 
-class BatchDropPath(nn.Module):
-    """Stochastic depth (arXiv 1603.09382) as timm's DropPath, drawn for the whole batch and cut to the part under way.
+class BatchDrop(nn.Module):
+    """Stochastic depth (arXiv 1603.09382) as timm's DropPath, or with `single` dropout of single values, drawn for the whole batch and cut to the part
+    under way.
 
     x (k b, ...): b rows of the part, k times where views are stacked along the batch. Draws come from torch's own stream on the CPU, which the
     loop seeds before each part; activation checkpointing restores that stream before it runs a block again.
     """
 
-    def __init__(self, drop_prob: float, part: Part):
+    def __init__(self, drop_prob: float, part: Part, single: bool = False):
         super().__init__()
-        self.drop_prob, self.part = drop_prob, part
+        self.drop_prob, self.part, self.single = drop_prob, part, single
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
         keep = 1 - self.drop_prob
         views = len(x) // (self.part.rows.stop - self.part.rows.start)
-        kept = torch.rand(views, self.part.batch)[:, self.part.rows].flatten() < keep
-        scale = (kept.to(x.dtype) / keep).view(-1, *[1] * (x.ndim - 1))
-        return x * scale.to(x.device, non_blocking=True)
+        drawn = x.shape[1:] if self.single else [1] * (x.ndim - 1)
+        kept = torch.rand(views, self.part.batch, *drawn)[:, self.part.rows].flatten(0, 1) < keep
+        return x * (kept.to(x.dtype) / keep).to(x.device, non_blocking=True)
 
 
-def draw_depth_for_whole_batch(model: nn.Module, part: Part) -> None:
-    """Exchange each DropPath that drops in `model` for a BatchDropPath that looks at `part`. There are no weights in either."""
+def draw_drops_for_whole_batch(model: nn.Module, part: Part) -> None:
+    """Exchange each DropPath and Dropout that drops in `model` for a BatchDrop that looks at `part`. There are no weights in either."""
     for module in list(model.modules()):
         for name, child in module.named_children():
-            if isinstance(child, DropPath | BatchDropPath) and child.drop_prob:
-                setattr(module, name, BatchDropPath(child.drop_prob, part).train(child.training))
+            if isinstance(child, DropPath | BatchDrop) and child.drop_prob:
+                setattr(module, name, BatchDrop(child.drop_prob, part, getattr(child, "single", False)).train(child.training))
+            elif isinstance(child, nn.Dropout) and child.p:
+                setattr(module, name, BatchDrop(child.p, part, single=True).train(child.training))
 
 
 def accumulate(
