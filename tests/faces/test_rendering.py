@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from loupe.data.align.geometry import alignment
+from loupe.data.face_layout import CANONICAL, five_points
 from loupe.faces.expression import (
     AU_NAMES,
     PROTOTYPES,
@@ -15,6 +17,7 @@ from loupe.faces.expression import (
     draw_expression,
     unit_matrix,
 )
+from loupe.faces.frame import CLOSER, EYE_LINE, MOUTH_LINE
 from loupe.faces.motion import DIALS, MICRO_CLASSES, MICRO_PROTOTYPES, micro_script
 from loupe.faces.plan import jobs
 from loupe.faces.render import PARTS, Motion, rotation
@@ -124,8 +127,9 @@ def test_glasses_turn_with_the_head_and_hide_behind_it(studio):
     glasses = Occluder("glasses", np.full(3, 0.1, np.float32), (0.5, 0.5, 0.5, 0.5))
     lead = {}
     for yaw in (-0.6, 0.0, 0.6):
-        bare, projection = r.draw(who, rest, View(yaw=yaw), light, wall)
-        worn, _ = r.draw(who, rest, View(yaw=yaw), light, wall, glasses)
+        view = View(yaw=yaw, zoom=1 / CLOSER)  # with the ears in the picture
+        bare, projection = r.draw(who, rest, view, light, wall)
+        worn, _ = r.draw(who, rest, view, light, wall, glasses)
         columns = np.flatnonzero((np.abs(worn - bare).mean(-1) > 0.05).any(0))
         corners = r.landmarks(projection).reshape(68, 2)[[36, 45], 0]
         assert np.array_equal(worn[26:], bare[26:])  # nothing below the mouth
@@ -143,8 +147,19 @@ def test_parts_lie_where_faces_have_them(studio):
     parts = studio.renderer.parts(person(studio, 7, "micro", 0), np.zeros(len(AU_NAMES)), View())
     rows = {name: np.argwhere(parts == i)[:, 0].mean() / 32 for i, name in enumerate(PARTS)}
     assert rows["brows"] < rows["eyes"] < rows["nose"] < rows["mouth"]
-    assert abs(rows["eyes"] - 0.385) < 0.05 and abs(rows["mouth"] - 0.725) < 0.06
+    assert abs(rows["eyes"] - EYE_LINE) < 0.05 and abs(rows["mouth"] - MOUTH_LINE) < 0.06
     assert all((parts == i).any() for i in range(len(PARTS)))
+
+
+def test_generator_and_aligner_share_one_frame(studio):
+    """Neutral frontal faces of several people have eyes and mouth where an aligned photograph has them; their aligning transform changes little."""
+    drawn, rest = studio.renderer, np.zeros(len(AU_NAMES))
+    people = [person(studio, 7, role, number) for role in ("train", "micro") for number in range(4)]
+    points = [drawn.landmarks(drawn.project(who, drawn.expressive(who, rest), View())).reshape(68, 2) / 32 for who in people]
+    eyes_and_mouth = [0, 1, 3, 4]
+    off = five_points(np.stack(points))[:, eyes_and_mouth] - five_points(CANONICAL[:, :2])[eyes_and_mouth]
+    assert np.abs(off.mean(0)).max() < 0.02 and np.abs(off).max() < 0.07
+    assert abs(np.mean([alignment(one).scale for one in points]) - 1) < 0.03
 
 
 def test_landmarks_are_in_ibug_order(studio):

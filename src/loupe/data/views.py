@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from loupe.data.face_layout import check_landmarks, part_boxes, turned
 from loupe.errors import LoupeError, unreadable
+from loupe.faces.frame import framed
 from loupe.progress import track
 
 YAW = np.deg2rad(20)  # of `warp`
@@ -160,13 +161,14 @@ def _neighbour(faces: Faces, how: _Drawing) -> np.ndarray:
 
 def _warp(faces: Faces, how: _Drawing) -> np.ndarray:
     """A pseudo view: the head turned by `YAW` to either side, at random. A thin-plate spline carries every pixel along with the landmarks
-    next to it, whose depth is the canonical one; the border of the picture stays. Skin that was hidden cannot appear.
+    next to it, whose depth is the canonical one. The border of the usual template stays, which lies outside: this frame's own runs through the face.
+    Skin that was hidden or outside the picture cannot appear.
     """
     count, height, width = faces.images.shape[:3]
     step = 4  # px: the spline is smooth, so it is evaluated on a coarse grid
     rows, columns = height // step + 1, width // step + 1
     grid = np.stack(np.meshgrid(_centres(width, columns), _centres(height, rows)), axis=-1).reshape(-1, 2)
-    border = np.array([(x, y) for x in np.linspace(0, 1, 5) for y in np.linspace(0, 1, 5) if x in (0, 1) or y in (0, 1)])
+    border = framed(np.array([(x, y) for x in np.linspace(0, 1, 5) for y in np.linspace(0, 1, 5) if x in (0, 1) or y in (0, 1)]))
     side = np.where(how.generator.random(count) < 0.5, -YAW, YAW)
     out = np.empty(faces.images.shape, np.uint8)
     for row in track(range(count), "turning heads"):

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from loupe.data.align.aligner import align_picture
 from loupe.data.align.finder import MediaPipeFinder
+from loupe.data.face_layout import CANONICAL, five_points
 from loupe.data.importing import import_set
 from loupe.data.manifest import read_manifest
 
@@ -42,6 +44,17 @@ def test_pupils_of_a_sample_of_photographs(find):
         truth = values * pixels.shape[1] / 1350  # the points are those of the originals
         errors.append(np.linalg.norm(face.pupils - truth, axis=1).mean() / np.linalg.norm(truth[1] - truth[0]))
     assert len(errors) == 6 and np.mean(errors) < 0.04
+
+
+def test_aligned_photographs_lie_in_the_frame_of_generated_faces(find):
+    """The pupils and the corners of the mouth, found again in the aligned square of a sample of neutral photographs."""
+    five = []
+    for path in sorted((REAL / "london" / "neutral_front").glob("*.jpg"))[::17]:
+        pixels = align_picture(np.asarray(Image.open(path).convert("RGB")), find, 128)
+        (face,) = find(np.pad(pixels, ((64, 64), (64, 64), (0, 0)), mode="edge"))
+        five.append((face.five - 64) / 128)
+    off = np.array(five)[:, [0, 1, 3, 4]] - five_points(CANONICAL[:, :2])[[0, 1, 3, 4]]
+    assert np.abs(off.mean(0)).max() < 0.04 and np.abs(off).max() < 0.09
 
 
 def test_a_face_is_found_tilted_small_and_cut_tight(find):

@@ -14,7 +14,7 @@ from loupe.data.face_layout import CANONICAL, five_points
 from loupe.errors import LoupeError
 from loupe.faces.frame import CLOSER
 
-_CUT = 0.02 * CLOSER  # of the side; the jitter of landmarks moves the square by up to a fifth of it
+_CUT, _ANY_CUT = 0.02 * CLOSER, 0.5 * CLOSER  # of the side; the jitter of landmarks moves the square by up to a fifth of the first
 _TARGET = five_points(CANONICAL[:, :2])
 
 
@@ -49,8 +49,9 @@ def steadied(transforms: list[SimilarityTransform | None], sigma: float = 2.0) -
 
 
 def pieces(transforms: list[SimilarityTransform | None]) -> np.ndarray:
-    """(N,) number, from 0, of the piece between cuts that each frame lies in. A cut is where the square's corners move by more than `_CUT` of its side from one frame to the next, and by four times as much as in the six frames
-    before and after: the fastest of several frames of one motion is none.
+    """(N,) number, from 0, of the piece between cuts that each frame lies in. A cut is where the square's corners
+    move by more than `_CUT` of its side from one frame to the next and by four times as much as in the six frames before and after (the fastest of
+    several frames of one motion is none), or by more than `_ANY_CUT`.
     """
     known = np.flatnonzero([transform is not None for transform in transforms])
     if len(known) < 2:
@@ -61,7 +62,7 @@ def pieces(transforms: list[SimilarityTransform | None]) -> np.ndarray:
     around = [np.delete(steps[max(0, i - 6) : i + 7], min(i, 6)) for i in range(len(steps))]
     usual = np.array([np.median(part) if len(part) else np.inf for part in around])
     cuts = np.zeros(len(transforms), dtype=int)
-    cuts[known[1:]] = (steps > 0.5) | (steps > _CUT) & (steps > 4 * usual)
+    cuts[known[1:]] = (steps > _ANY_CUT) | (steps > _CUT) & (steps > 4 * usual)
     return np.cumsum(cuts)
 
 
