@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from sklearn.model_selection import StratifiedGroupKFold
 
 from loupe.errors import LoupeError
 
@@ -93,6 +94,19 @@ def subject_folds(
         raise LoupeError(f"{len(names)} subjects cannot make {folds} folds; choose 2 to {len(names)}.")
     shuffled = [names[i] for i in rng.permutation(len(names))]
     return _folds([shuffled[i::folds] for i in range(folds)], pretrain, inner_val, rng)
+
+
+def stratified_folds(subjects: ArrayLike, labels: ArrayLike, folds: int | None, *, pretrain: Iterable[str] = ()) -> list[Split]:
+    """Cross-validation by subject whose folds have the classes in like shares; one subject a fold (`loso_folds`) where `folds` is None or not below the
+    number of subjects. subjects, labels (N,): of the samples. The same samples make the same folds."""
+    names, values = np.asarray(subjects).astype(str), np.asarray(labels)
+    everyone = sorted(set(names))
+    if folds is None or folds >= len(everyone):
+        return loso_folds(everyone, pretrain=pretrain)
+    if folds < 2:
+        raise LoupeError(f"{folds} folds leave nobody to train on; choose 2 to {len(everyone)}, or none for one subject a fold.")
+    cut = StratifiedGroupKFold(folds, shuffle=True, random_state=0).split(values, values, names)
+    return _folds([sorted(set(names[test])) for _, test in cut], pretrain, 0, None)
 
 
 def _folds(groups: list[list[str]], pretrain: Iterable[str], inner_val: int, rng: np.random.Generator | None) -> list[Split]:
