@@ -32,6 +32,8 @@
 #   folds (`src/loupe/evaluation/metrics.py`)
 # * UF1 is `per_class_f1_of(matrices).mean(axis=-1)` (`src/loupe/evaluation/metrics.py`)
 # * UAR is `_ratio(hits, matrices.sum(axis=-1)).mean(axis=-1)` (`src/loupe/evaluation/metrics.py`)
+# * the change that is fine-tuned on, below, is `change = self._attend(last, first) - self._attend(first, last)`
+#   (`src/loupe/models/micron_classifier.py`)
 
 # %% tags=["parameters"]
 overrides = []
@@ -43,7 +45,7 @@ import torch
 
 from loupe.data.clips import onset_and_apex
 from loupe.evaluation.predictions import joined
-from loupe.evaluation.protocols import loso_folds, stratified_folds
+from loupe.evaluation.protocols import Split, loso_folds, stratified_folds
 from loupe.reporting import tables
 from loupe.reporting.selection import usual
 from loupe.reporting.spotting import spotting_scores
@@ -134,9 +136,8 @@ said = [read(task, method) for task in tasks.values() for method in experiment.m
 #
 # $$f = \mathrm{grid}_{4 \times 4}\big(P_{dma}(\text{apex}, \text{onset}) - P_{dma}(\text{onset}, \text{apex})\big) \in \mathbb{R}^{16 D}$$
 #
-# then a batch norm without weights, dropout and one linear layer. In code: `change = self._attend(last, first) -
-# self._attend(first, last)` (`src/loupe/models/micron_classifier.py`). The arms differ in where they start: drawn,
-# after Micron-BERT's own pre-training, from MAE-Face's encoder, or from MAE-Face and then Micron-BERT's own.
+# then a batch norm without weights, dropout and one linear layer. The arms differ in where they start: drawn, after
+# Micron-BERT's own pre-training, from MAE-Face's encoder, or from MAE-Face and then Micron-BERT's own.
 #
 # Training anew for each person left out is dear, so the scale may ask for a few **folds by subject**
 # (`scale.micro_finetune.folds`). Fewer training people make a harder task: these scores are never compared with
@@ -144,7 +145,7 @@ said = [read(task, method) for task in tasks.values() for method in experiment.m
 
 
 # %%
-seen = set(session.store("clips").subjects) | set(session.store("stills").split("pretrain").subjects)
+seen = Split.from_manifest(session.store("stills").manifest).pretrain | set(session.store("clips").subjects)
 crossed = stratified_folds(pairs.subjects, pairs.labels, cfg.scale.micro_finetune.folds, pretrain=seen)
 session.vault.open_folds(crossed, session.store("micro").manifest, "fine-tuned Micron-BERT, folds by subject")
 tuning, folded = experiment.fine_tuning, clip_tasks.clip_tasks(pairs, crossed)["micro"]

@@ -9,7 +9,6 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.model_selection import StratifiedGroupKFold
 
 from loupe.errors import LoupeError
 
@@ -99,6 +98,8 @@ def subject_folds(
 def stratified_folds(subjects: ArrayLike, labels: ArrayLike, folds: int | None, *, pretrain: Iterable[str] = ()) -> list[Split]:
     """Cross-validation by subject whose folds have the classes in like shares; one subject a fold (`loso_folds`) where `folds` is None or not below the
     number of subjects. subjects, labels (N,): of the samples. The same samples make the same folds."""
+    from sklearn.model_selection import StratifiedGroupKFold  # a second, and only fine-tuning in folds needs it
+
     names, values = np.asarray(subjects).astype(str), np.asarray(labels)
     everyone = sorted(set(names))
     if folds is None or folds >= len(everyone):
