@@ -88,7 +88,7 @@ signal = micro.swap_signal(model, cfg, clips, seed)
 rows = [{"mean square of": name, "value": value, "times unchanged": value / signal["unchanged"]} for name, value in signal.items()]
 caption = "What swapping changes, what remains if nothing is restored, what remains after the network (256 pairs of unlabelled frames)."
 share = signal["reconstruction"] / signal["unchanged"]
-verdict = "below it, so part of the swap is undone" if share < 1 else "not below it, so nothing of the swap is undone"
+verdict = "below it, so part of the swap is undone" if share < 1 else "not below it: no sign that the swap is undone"
 print(f"Gate: the error is {share:.2f} times that of copying what came in, {verdict}.")
 session.table(pd.DataFrame(rows), "swap-signal", caption)
 
