@@ -78,22 +78,27 @@ session.draw("training-curves")
 
 # %% [markdown]
 # Is there anything to learn about *motion* in this task? Swapping changes a patch only by what moved between the
-# two frames. Compare that with the error that the network makes on every patch anyway: a signal far below it is
-# hardly felt by the loss.
+# two frames. A decoder that paints the frame from tokens alone, as in the paper, errs on every patch by several
+# times as much, and its loss hardly feels the swap. Here it **adds** to the swapped input (`residual`), so that
+# the error starts at what swapping changed. The gate: below it, the network has learnt to undo some of the swap.
 
 
 # %%
 signal = micro.swap_signal(model, cfg, clips, seed)
 rows = [{"mean square of": name, "value": value, "times unchanged": value / signal["unchanged"]} for name, value in signal.items()]
 caption = "What swapping changes, what remains if nothing is restored, what remains after the network (256 pairs of unlabelled frames)."
+share = signal["reconstruction"] / signal["unchanged"]
+verdict = "below it, so part of the swap is undone" if share < 1 else "not below it: no sign that the swap is undone"
+print(f"Gate: the error is {share:.2f} times that of copying what came in, {verdict}.")
 session.table(pd.DataFrame(rows), "swap-signal", caption)
 
 # %% [markdown]
 # ## Look: maps over the true motion
 #
-# Inference uses no swap: $t$ = onset, $t + d$ = apex. The paper does not say whether a *changed* patch is high or
-# low in the map; the authors' released code draws $1 - \mathrm{diag}\,A / \max$, so for them it is low. Both
-# signs are scored: `DMA` is $a$ itself, `DMA, inverted` is $\max a - a$.
+# Inference uses no swap: $t$ = onset, $t + d$ = apex. Row $i$ of Eq. 8 asks with $P_r(i)$ for $K(P_s(i))$: equal
+# content answers itself, so *low where something moved* is what the algebra says where $Q$ and $K$ agree, and the
+# authors' released code draws $1 - \mathrm{diag}\,A / \max$. Training may turn it round, so both signs are scored:
+# `DMA` is $a$ itself, `DMA, inverted` is $\max a - a$.
 #
 # ## Measure: do the maps point at the motion?
 #
@@ -160,10 +165,10 @@ session.finish()
 # * Read the localisation table before the picture: six hand-picked clips can look convincing whatever the mean
 #   is.
 # * A map that does not beat the mean map of other people has found anatomy (mouths move), not this clip's motion.
-# * If `DMA, inverted` scores above `DMA`, changed patches are *low* on the diagonal: they look elsewhere. The
-#   paper leaves the sign open.
-# * More steps are no cure at this size: with five times as many, the network errs 2.6 times as much as swapping
-#   changes instead of 7 times, and its features and maps of other people get no better
+# * If `DMA, inverted` scores above `DMA`, changed patches are *low* on the diagonal: they look elsewhere, as Eq. 8
+#   has it.
+# * Without `residual` more steps are no cure at this size: with five times as many, the network erred 2.6 times as
+#   much as swapping changes instead of 7 times, and its features and maps of other people got no better
 #   (`scripts/micron_steps.py`, `docs/log.md`).
 # * A PoI map above the even one has found something of the face; above the mean mask of other people, something
 #   of *this* face: all else a mean mask has for free.
@@ -184,7 +189,8 @@ session.finish()
 #
 # ## Exercises
 #
-# 1. `overrides = ["micron_bert.scale=literal"]`: what happens to the reconstruction, and why?
+# 1. `overrides = ["micron_bert.scale=literal", "micron_bert.residual=false"]`: what happens to the reconstruction,
+#    and why? What does `residual` hide of it?
 # 2. Set `nuisance: 0` in `conf/data/generated.yaml` and run `dvc repro micron-bert` (an override in this notebook
 #    would not do: the clips it reads are already made). Does frame difference now win? Why would that be no
 #    surprise?
@@ -193,7 +199,8 @@ session.finish()
 #
 # <details><summary>Solutions</summary>
 #
-# 1. $W \approx 1/L^2$ starves the decoder; it has to work from positions alone and paints a mean face.
+# 1. $W \approx 1/L^2$ starves the decoder; it has to work from positions alone and paints a mean face. With
+#    `residual` it has nothing to add and hands on what came in: an error of 1.0 at the gate.
 # 2. Without drift, blinks and flicker every difference between two frames *is* the expression.
 # 3. The network could learn their faces at rest; "unseen subject" would then mean something weaker than on new
 #    people.

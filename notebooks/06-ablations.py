@@ -21,6 +21,7 @@
 # | `micron-bert-full-attention` | the diagonal: ordinary cross attention between the frames instead of DMA |
 # | `micron-bert-no-poi` | Patch of Interest ($W = a$) |
 # | `micron-bert-untrained` | pre-training: the same network with random weights |
+# | `micron-bert-painting` | the decoder that adds to its input: it paints the frame from tokens, as in the paper (scales with `more: true`) |
 # | `micron-bert-masking` | swapping: a mask token stands where patches of the other frame stood (scales with `more: true`) |
 #
 # `micron-bert-no-poi` answers both tasks of notebook 05, which of the classes and whether there is a

@@ -10,7 +10,7 @@ import yaml
 
 from loupe.errors import LoupeError
 from loupe.experiments import Arm, Experiments, MoreLowLabel
-from loupe.settings import Config, View
+from loupe.settings import Config, Scale, View
 
 __all__ = ["Arm", "Config", "find_root", "load", "study_settings"]
 
@@ -24,11 +24,16 @@ _CHOICES = {
     "micron_bert.scale": ("normalised", "literal"),
     "micron_bert.layout": ("paper", "released"),
 }
+_TUNED_CHOICES = {
+    "pretraining": ("none", "micron-bert", "mae-face", "mae-face+micron-bert"),
+    "readout": ("dma", "token", "mean"),
+    "dma": ("diagonal", "full", "off"),
+}
 _ARM_CHOICES = {"augmentation": ("usual", "strong"), "task": ("stills", "units")}
 _POSITIVE = (
     "scale.threads scale.workers scale.image.size scale.image.patch scale.encoder.width scale.encoder.depth scale.encoder.heads "
     "scale.mae.epochs scale.mae.batch scale.mae.base_lr scale.finetune.batch scale.finetune.min_steps scale.micron.epochs "
-    "scale.micron.batch scale.micron.base_lr scale.micro_head.steps scale.flow_cnn.steps scale.flow_cnn.batch scale.difference_vit.steps "
+    "scale.micron.batch scale.micron.base_lr scale.micro_head.steps scale.micro_finetune.steps scale.micro_finetune.batch scale.flow_cnn.steps scale.flow_cnn.batch scale.difference_vit.steps "
     "scale.difference_vit.batch scale.statistics.resamples scale.statistics.controls"
 ).split()
 
@@ -111,7 +116,11 @@ def _part_of_the_study(config: Config) -> Experiments:
         dual, micro, ablations, low = found.dual_view, found.micro_expressions, found.ablations, found.low_label
         found = Experiments(
             dual_view=replace(dual, arms=dual.arms + [arm for arm in dual.more if arm.view != "camera" or _has_second_camera(config)]),
-            micro_expressions=replace(micro, methods=micro.methods + micro.more),
+            micro_expressions=replace(
+                micro,
+                methods=micro.methods + micro.more,
+                fine_tuning=replace(micro.fine_tuning, arms=micro.fine_tuning.arms + micro.fine_tuning.more),
+            ),
             ablations=replace(ablations, micro=ablations.micro + ablations.more),
             low_label=replace(
                 low,
@@ -121,10 +130,11 @@ def _part_of_the_study(config: Config) -> Experiments:
                 frames=replace(low.frames, arms=low.frames.arms + low.more.frame_arms),
             ),
         )
-    crossed = found.dual_view.cross_validation
+    crossed, tuning = found.dual_view.cross_validation, found.micro_expressions.fine_tuning
+    tuned = [arm for arm in tuning.arms if "mae-face" not in arm.pretraining or _one_encoder(config.scale)]
     return Experiments(
         dual_view=replace(found.dual_view, more=[], cross_validation=crossed if config.scale.more else replace(crossed, arms=[])),
-        micro_expressions=replace(found.micro_expressions, more=[]),
+        micro_expressions=replace(found.micro_expressions, more=[], fine_tuning=replace(tuning, arms=tuned, more=[])),
         ablations=replace(found.ablations, more=[], skew=found.ablations.skew if config.scale.more else []),
         low_label=replace(found.low_label, more=MoreLowLabel([], [], [], [])),
     )
@@ -132,6 +142,12 @@ def _part_of_the_study(config: Config) -> Experiments:
 
 def _has_second_camera(config: Config) -> bool:
     return config.data.source == "generated" and config.scale.faces.second_cameras > 0
+
+
+def _one_encoder(scale: Scale) -> bool:
+    """Whether Micron-BERT's encoder is of the size of MAE-Face's, and can start from its weights."""
+    micron, own = scale.micron, (scale.image.patch, scale.encoder.width, scale.encoder.heads)
+    return micron.encoder_depth == scale.encoder.depth and (micron.patch, micron.width, micron.heads) in ((None, None, None), own)
 
 
 def _first_line(error: Exception) -> str:
@@ -201,8 +217,13 @@ def _check_values(config: Config) -> None:
         if not 0 <= share <= 1 or (name == "smallest_side" and share == 0):
             raise LoupeError(f"conf key dual_view.strong.{name} is {share}, but must be a share of 1{', and some of it' * (share == 0)}.")
     found = config.experiments
-    for arm in [*found.dual_view.arms, *found.dual_view.more, *found.ablations.arms, *found.low_label.arms]:
-        for key, allowed in _ARM_CHOICES.items():
+    stills, tuning = (
+        [*found.dual_view.arms, *found.dual_view.more, *found.ablations.arms, *found.low_label.arms],
+        found.micro_expressions.fine_tuning,
+    )
+    choices = [(arm, _ARM_CHOICES) for arm in stills] + [(arm, _TUNED_CHOICES) for arm in tuning.arms + tuning.more]
+    for arm, named in choices:
+        for key, allowed in named.items():
             if getattr(arm, key) not in allowed:
                 raise LoupeError(f"conf key {key} of arm {arm.name} is {getattr(arm, key)!r}, but must be one of {', '.join(allowed)}.")
     crossed, names = found.dual_view.cross_validation.arms, {arm.name for arm in found.dual_view.arms}

@@ -38,6 +38,37 @@ class MicronArm:
     poi: bool
     pretrained: bool
     corruption: str = "swap"  # swap | mask
+    residual: bool | None = None  # None: as conf/model/micron_bert.yaml has it
+
+
+@dataclass(frozen=True)
+class TunedArm:
+    """One way to fine-tune all of Micron-BERT on labelled clips."""
+
+    name: str
+    pretraining: str  # none | micron-bert | mae-face (its encoder) | mae-face+micron-bert (the one after the other)
+    readout: str = "dma"  # dma | token | mean (loupe.models.micron_classifier)
+    dma: str = "diagonal"
+    poi: bool = True
+
+
+@dataclass(frozen=True)
+class TuningRecipe:
+    betas: list[float]  # AdamW
+    weight_decay: float
+    clip: float  # gradient norm
+    warmup_share: float  # of the steps
+    shift: int  # px at 64, onset and apex alike
+    dropout: float  # before the head, on what is read by place
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    recipe: TuningRecipe
+    lr_after_mae: float  # peak rate of Micron-BERT's own pre-training where it starts from MAE-Face
+    rivals: list[str]  # methods that are asked in the same folds
+    arms: list[TunedArm]
+    more: list[TunedArm]
 
 
 @dataclass(frozen=True)
@@ -77,6 +108,7 @@ class MicroExperiment:
     svm_c: list[float]
     weight_decays: list[float]  # of Micron-BERT's heads, and of the two networks trained in each fold
     flow_grid: int
+    fine_tuning: FineTuning
 
 
 @dataclass(frozen=True)

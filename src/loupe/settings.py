@@ -86,6 +86,18 @@ class MicroHead:
 
 
 @dataclass(frozen=True)
+class MicroFinetune:
+    """Fine-tuning of Micron-BERT in one fold: AdamW steps of `batch` pairs of onset and apex."""
+
+    steps: int
+    batch: int
+    lr: float
+    head_lr: float
+    folds: int | None  # by subject; absent: leave one subject out
+    checkpoint_seconds: float
+
+
+@dataclass(frozen=True)
 class NetworkRecipe:
     """Training of a network in one fold, from scratch: AdamW steps of `batch` clips, learning rate `lr` falling to 0 along a cosine."""
 
@@ -121,6 +133,7 @@ class Scale:
     finetune: FinetuneSchedule
     micron: MicronSchedule
     micro_head: MicroHead
+    micro_finetune: MicroFinetune
     flow_cnn: NetworkRecipe
     difference_vit: DifferenceVit
     statistics: Statistics
@@ -205,6 +218,7 @@ class MicronBertSettings:
     scale: str
     layout: str
     norm_pix: bool
+    residual: bool
     betas: list[float]
     weight_decay: float
     clip: float

@@ -311,6 +311,9 @@ def test_stages_train_what_claims_ask_for_at_each_scale(scale):
     if config.scale.faces.shift_clips:
         trained |= {(arm, SHIFTED, None) for arm in ("micron-bert", "micron-bert-untrained", "flow-svm")}
     assert asked <= trained and ({("micron-bert", SHIFTED, None), ("micron-bert", "", 1.0)} <= asked) == config.scale.more
+    tuning = config.experiments.micro_expressions.fine_tuning
+    asked = {cell.arm for cell in cells_asked(scale, "micro-expressions") if cell.regime == "folds"}
+    assert {arm.name for arm in tuning.arms[:4]} | {*tuning.rivals} == asked
     asked = {(cell.arm, cell.fraction) for cell in cells_asked(scale, "low-label", task="frames")}
     arms = {"probe", *(arm.name for arm in frames.arms)}
     assert asked <= {(arm, share) for arm in arms for share in (1 / frames.every, 1.0)} and {arm for arm, _ in asked} == arms
@@ -319,14 +322,14 @@ def test_stages_train_what_claims_ask_for_at_each_scale(scale):
 def test_a_cell_reads_its_state_and_no_other(simulated):
     """Rows of every other state are planted beside those that are meant."""
     usual = {"condition": "", "regime": "labels", "dose": np.nan, "smoothed": False}
-    states = [{}, {"condition": "covered"}, {"regime": "people"}, {"dose": 0.5}, {"dose": 1.0}, {"smoothed": True}]
+    states = [{}, {"condition": "covered"}, {"regime": "people"}, {"regime": "folds"}, {"dose": 0.5}, {"dose": 1.0}, {"smoothed": True}]
     frame = pd.concat(simulated(np.random.default_rng(0), seeds=1, **(usual | state)).assign(mark=i) for i, state in enumerate(states))
     for number, state in enumerate(states):
         assert set(cell_predictions(Cell("study", "a", **state), "micro", {"study": frame})["mark"]) == {number}
     assert cell_predictions(Cell("study", "a", condition="shifted"), "micro", {"study": frame}) is None
     assert str(Cell("study", "a", 0.1, condition="covered", smoothed=True)) == "study/a@0.1 (covered, smoothed)"
     frames = {"study": frame.assign(task="frames", regime="frames")}  # of video a share is one of the frames
-    assert set(cell_predictions(Cell("study", "a"), "frames", frames)["mark"]) == {0, 2}
+    assert set(cell_predictions(Cell("study", "a"), "frames", frames)["mark"]) == {0, 2, 3}
 
 
 def test_pretrainings_are_counted_by_where_the_encoder_comes_from():
@@ -371,6 +374,7 @@ def test_every_committed_claim_with_cells_can_be_decided(simulated):
         ({"a": {"stage": "s", "arm": "a", "split": "test"}}, "claim x: a cell's split is train or val"),
         ({"b": {"stage": "s", "arm": "b", "split": "trian"}}, "claim x: a cell's split is train or val"),
         ({"a": {"stage": "s", "arm": "a", "split": "val"}}, "claim x: its cells name different splits"),
+        ({"a": {"stage": "s", "arm": "a", "regime": "folds"}}, "claim x: only some of its cells have regime folds"),
     ],
 )
 def test_a_bad_claims_file_is_refused(tmp_path, change, message):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loupe.errors import LoupeError
-from loupe.evaluation.protocols import Split, every_kth_frame, label_subset, loso_folds, subject_folds, subject_subset
+from loupe.evaluation.protocols import Split, every_kth_frame, label_subset, loso_folds, stratified_folds, subject_folds, subject_subset
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,22 @@ def test_subject_folds_partition():
     assert {len(fold.test) for fold in folds} == {2, 3}
     with pytest.raises(LoupeError, match="cannot make 12 folds"):
         subject_folds(map(str, range(11)), 12, np.random.default_rng(0))
+
+
+def test_stratified_folds_test_everybody_once_with_like_classes():
+    rng = np.random.default_rng(0)
+    subjects = np.repeat([f"s{i:02d}" for i in range(20)], 12)
+    labels = np.repeat(rng.permutation(np.arange(20) % 4 == 0), 12).astype(int)  # a class that five people alone show
+    folds = stratified_folds(subjects, labels, 5, pretrain={"p"})
+    assert sorted(name for fold in folds for name in fold.test) == sorted(set(subjects))
+    assert all(fold.train | fold.test == set(subjects) and not fold.train & fold.test for fold in folds)
+    assert [labels[np.isin(subjects, sorted(fold.test))].sum() for fold in folds] == [12] * 5
+    assert folds == stratified_folds(subjects, labels, 5, pretrain={"p"})
+    assert stratified_folds(subjects, labels, None) == stratified_folds(subjects, labels, 20) == loso_folds(subjects)
+    with pytest.raises(LoupeError, match="s03 is in both test and pretrain"):
+        stratified_folds(subjects, labels, 5, pretrain={"s03"})
+    with pytest.raises(LoupeError, match="1 folds"):
+        stratified_folds(subjects, labels, 1)
 
 
 FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.25, 1.0)

@@ -18,7 +18,8 @@ from loupe.models.baselines.three_stream import ThreeStream
 from loupe.models.dual_view import classifier
 from loupe.models.fusion_attention import Attention, FusionParts
 from loupe.models.mae import MaskedAutoencoder
-from loupe.models.micron_bert import MicronBert, MicronClassifier, MicronSwitches
+from loupe.models.micron_bert import MicronBert, MicronSwitches
+from loupe.models.micron_classifier import MicronClassifier
 from loupe.models.vit import Encoder
 
 
@@ -71,7 +72,10 @@ MODELS = {
     "micron-released": lambda: micron(layout="released", poi=False, agreement="dino"),
     "micron-topk": lambda: micron(poi_topk=4),
     "micron-mask": lambda: micron(corruption="mask"),
+    "micron-residual": lambda: micron(residual=True),
     "micron-classifier": lambda: MicronClassifier(micron(), classes=3),
+    "micron-classifier-dma": lambda: MicronClassifier(micron(), classes=3, readout="dma"),
+    "micron-classifier-token": lambda: MicronClassifier(micron(), classes=3, readout="token"),
     "small-cnn": lambda: SmallVGG(8, channels=(16, 32), dropout=0.0),
     "three-stream": lambda: ThreeStream(3, dropout=0.0),
     "difference-vit": lambda: DifferenceViT(encoder(), classes=3),
@@ -236,7 +240,6 @@ GROUPED = [
     "late-grid",
     "micron-dino",
     "micron-mask",
-    "micron-classifier",
     "difference-vit",
 ]
 

@@ -10,7 +10,8 @@ import torch
 from loupe.errors import LoupeError
 from loupe.models.agreement import DinoAgreement, agreement_named, dino_schedules
 from loupe.models.micro_attention import MicroAttention
-from loupe.models.micron_bert import MicronBert, MicronClassifier, MicronSwitches, swap_blocks
+from loupe.models.micron_bert import MicronBert, MicronSwitches, swap_blocks
+from loupe.models.patches import patchify
 
 # ---- swapping
 
@@ -248,6 +249,11 @@ def slow_forward(model, frame_t, frame_td, crop_td, swapped, teacher_temp):
         tokens_s, tokens_r = oracles.encoder_tokens(encoder, mixed, None, hidden, model.mask_token), oracles.encoder_tokens(encoder, td)
         p_dma = slow_micro(model.attention, tokens_s[1:], tokens_r[1:], tokens_r[0])[0]
         pred = oracles.decoder_pixels(model.decoder, oracles.linear(model.decoder.embed, p_dma), 1)
+        if model.residual:
+            came_in = oracles.patches_of(mixed, patch)
+            if model.mask_token is not None:
+                came_in[places] = 0
+            pred = pred + came_in
         target = oracles.patches_of(t, patch)
         if model.norm_pix:
             target = torch.stack([(row - row.mean()) / (row.var() + 1e-6).sqrt() for row in target])
@@ -280,6 +286,8 @@ def slow_forward(model, frame_t, frame_td, crop_td, swapped, teacher_temp):
         {"dma": "full"},
         {"corruption": "mask"},
         {"poi_topk": 5},
+        {"residual": True},
+        {"residual": True, "corruption": "mask"},
     ],
     ids=str,
 )
@@ -293,6 +301,8 @@ def test_forward_equals_loops_in_value_state_and_after_one_step(nano, images, ge
             for parameter in (*fast.head.parameters(), *fast.teacher_head.parameters()):
                 parameter.add_(0.5 * torch.randn(parameter.shape, generator=generator))
             fast.teacher_temp.fill_(0.07)
+    if options.get("residual"):
+        torch.nn.init.normal_(fast.decoder.pred.weight, std=0.1, generator=generator)  # else it adds nothing
     slow.load_state_dict(fast.state_dict())
     frames = [images(2, seed=seed, side=24) for seed in (1, 2, 3)]
     swapped = fast.draw_swaps(2, generator)
@@ -432,18 +442,26 @@ def test_reconstruct_returns_the_prediction_as_an_image(nano, images, generator)
         torch.testing.assert_close(picture[area].permute(0, 2, 3, 1).flatten(1), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_classifier_shares_the_weights_and_leaves_the_decoder(nano, images):
-    micron = build(nano())
-    model = MicronClassifier(micron, classes=3)
-    assert model.encoder is micron.encoder and not any("decoder" in name for name, _ in model.named_parameters())
-    model.train()(images(8), images(8, seed=2))
-    model.eval()
-    features = micron.features(images(), images(seed=2))
-    scaled = (features - model.standardise.running_mean) / (model.standardise.running_var + 1e-8).sqrt()
-    torch.testing.assert_close(model(images(), images(seed=2)), model.head(scaled), rtol=1e-4, atol=1e-4)
+def test_a_decoder_that_adds_starts_at_what_swapping_changed(nano, images, generator):
+    """Untrained it hands on I_{t/s}: the loss is the mean square of the change over swapped patches, and `reconstruct` gives that frame."""
+    model = build(nano(), residual=True)
+    frames = [images(seed=seed) for seed in (1, 2)]
+    swapped = model.draw_swaps(3, generator)
+    change = (patchify(frames[0], 8) - patchify(frames[1], 8)).square().mean(-1) * swapped
+    torch.testing.assert_close(model(*frames, frames[1], swapped)["reconstruction"], change.mean())
+    again = patchify(model.reconstruct(*frames, swapped), 8)
+    torch.testing.assert_close(again, torch.where(swapped[..., None], patchify(frames[1], 8), patchify(frames[0], 8)))
 
 
-@pytest.mark.parametrize("options, message", [(dict(agreement="bce"), "agreement"), (dict(corruption="noise"), "corruption")])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(agreement="bce"), "agreement"),
+        (dict(corruption="noise"), "corruption"),
+        (dict(residual=True, norm_pix=True), "residual"),
+        (dict(residual=True, layout="released", poi=False), "residual"),
+    ],
+)
 def test_unknown_words_are_refused(nano, options, message):
     with pytest.raises(LoupeError, match=message):
         build(nano(), **options)

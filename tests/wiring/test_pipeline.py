@@ -18,7 +18,7 @@ NEEDS = {
     "mae-face": {"data"},
     "dual-view": {"data", "mae-face"},
     "micron-bert": {"data"},
-    "micro-expressions": {"data", "micron-bert"},
+    "micro-expressions": {"data", "mae-face", "micron-bert"},
     "ablations": {"data", "mae-face", "dual-view", "micron-bert", "micro-expressions"},
     "low-label": {"data", "mae-face", "dual-view"},
     "claims": {"data", "mae-face", "dual-view", "micron-bert", "micro-expressions", "ablations", "low-label"},

@@ -12,10 +12,11 @@ from loupe.data.clips import onset_and_apex
 from loupe.data.prepare import preparing_step
 from loupe.data.store import read_store, write_store
 from loupe.evaluation.protocols import loso_folds
-from loupe.experiments import Arm
+from loupe.experiments import Arm, TunedArm
 from loupe.steps import Shelf
 from loupe.training import mae_face, micro
 from loupe.training.classifiers import classifier_step
+from loupe.training.clip_finetune import TuningCell
 from loupe.training.clip_steps import head_step
 from loupe.training.clip_tasks import clip_tasks
 from loupe.training.features_classical import classical_step
@@ -29,8 +30,9 @@ SCRATCH, TUNED = Arm("scratch", "single", init="scratch"), Arm("mae-fusion", "co
 DATA, MAE = {"data"}, {"MAE"}
 CELLS = {"cell from scratch", "cell from MAE"}
 MICRON = {"Micron-BERT", "Micron-BERT features"}
+SECOND = {"second stage", "second stage from MAE"}
 BASELINES = {"flow features", "flow SVM", "HOG features", "probe"}
-ALL = DATA | MAE | CELLS | MICRON | BASELINES | {"MAE features", "heads"}
+ALL = DATA | MAE | CELLS | MICRON | SECOND | BASELINES | {"MAE features", "heads"}
 
 
 @pytest.fixture
@@ -61,6 +63,8 @@ def steps(folder, *overrides, arms=(SCRATCH, TUNED)):
         "cell from MAE": tuned,
         "Micron-BERT": micro.pretraining_step("pretraining", clips, config),
         "Micron-BERT features": micron_step("micron-bert", clips, folder / "micron_bert.safetensors", config),
+        "second stage": TuningCell(TunedArm("a", "none"), 0, 0, None).step(task, clips, config),
+        "second stage from MAE": TuningCell(TunedArm("b", "mae-face"), 0, 0, weights).step(task, clips, config),
         "heads": head_step("micron-bert", task, features, config),
         "flow features": classical_step("flow-svm", clips, config.experiments.micro_expressions.flow_grid),
         "flow SVM": classifier_step("flow-svm", task, features, config),
@@ -82,8 +86,10 @@ def keys(folder, *overrides, **options):
         ("dual_view.label_smoothing=0.2", CELLS),
         ("scale.finetune.lr_mae=0.5", CELLS),
         ("view=mirror", {"cell from MAE"}),
-        ("micron_bert.beta=0.5", MICRON),
-        ("scale.micron.epochs=9", MICRON),
+        ("micron_bert.beta=0.5", MICRON | SECOND),
+        ("scale.micron.epochs=9", MICRON | SECOND),
+        ("scale.micro_finetune.steps=9", SECOND),
+        ("experiments.micro_expressions.fine_tuning.rivals=[]", set()),
         ("scale.micro_head.steps=9", {"heads"}),
         ("experiments.micro_expressions.svm_c=[0.5]", {"flow SVM"}),
         ("scale.faces.micro_clips=8", DATA),
@@ -112,12 +118,13 @@ def test_a_setting_makes_its_own_steps_stale(folder, override, stale):
         ("models.fusion_attention", CELLS),
         ("models.dual_view", CELLS),
         ("training.stills", CELLS),
-        ("models.micron_bert", MICRON),
-        ("models.micro_attention", MICRON),
+        ("models.micron_bert", MICRON | SECOND),
+        ("models.micron_classifier", SECOND),
+        ("models.micro_attention", MICRON | SECOND),
         ("faces", DATA),
         ("data.sources", DATA),
         ("models.baselines.optical_flow", {"flow features"}),
-        ("models.vit", MAE | CELLS | MICRON | {"MAE features", "flow SVM"}),  # one classifier of clips is a small ViT
+        ("models.vit", MAE | CELLS | MICRON | SECOND | {"MAE features", "flow SVM"}),  # one classifier of clips is a small ViT
     ],
 )
 def test_a_module_makes_the_steps_that_run_it_stale_and_no_others(folder, module, stale):
@@ -131,7 +138,7 @@ def test_a_module_makes_the_steps_that_run_it_stale_and_no_others(folder, module
 def test_what_was_pretrained_matters_to_those_that_start_from_it_alone(folder):
     before = keys(folder)
     (folder / "encoder.safetensors").write_bytes(b"trained again")
-    assert {name for name, key in keys(folder).items() if key != before[name]} == {"cell from MAE", "MAE features"}
+    assert {name for name, key in keys(folder).items() if key != before[name]} == {"cell from MAE", "MAE features", "second stage from MAE"}
 
 
 def test_an_arm_that_is_renamed_is_the_same_arm(folder):

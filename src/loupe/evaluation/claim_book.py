@@ -16,6 +16,7 @@ PAPERS = ("emotic-mae", "micron-bert")
 LOCALISATION_METRICS = ("pointing_game", "energy_inside", "rank_correlation")
 METRICS = (*CONFUSION_METRICS, *SCORE_METRICS, *LOCALISATION_METRICS)
 RULES = ("better", "not-worse")
+FOLDS = "folds"  # the regime whose folds are not those of leave one subject out
 OTHER_SPLITS = ("train", "val")  # a claim about fit or about validation people names one of them
 
 
@@ -34,7 +35,8 @@ class Cell:
     smoothed: bool = False
 
     def __str__(self) -> str:
-        told = [f"{self.split} people" if self.split else "", self.condition, self.regime and f"share of the {self.regime}"]
+        told = [f"{self.split} people" if self.split else "", self.condition]
+        told += ["folds of several people" if self.regime == FOLDS else self.regime and f"share of the {self.regime}"]
         told += [
             "" if self.dose is None else f"pre-trained on people of whom {self.dose:.0%} are from one half",
             "smoothed" if self.smoothed else "",
@@ -131,6 +133,8 @@ def _claim(entry: Mapping, classes: Mapping[str, int], path: Path) -> Claim:
         raise LoupeError(f"{where}: give both a and b, or neither (on record, not run).")
     if claim.a is not None and claim.task not in classes:
         raise LoupeError(f"{where}: task {claim.task!r} is not among the tasks of the file; add it with its number of classes.")
+    if len({cell.regime == FOLDS for cell in (claim.a, *claim.b) if cell}) > 1:
+        raise LoupeError(f"{where}: only some of its cells have regime {FOLDS}; arms must be compared in the same folds.")
     splits = {cell.split for cell in (claim.a, *claim.b) if cell}
     if splits - {"", *OTHER_SPLITS}:
         raise LoupeError(f"{where}: a cell's split is {' or '.join(OTHER_SPLITS)}, or left out for the people on whom arms are scored.")

@@ -95,6 +95,21 @@ def subject_folds(
     return _folds([shuffled[i::folds] for i in range(folds)], pretrain, inner_val, rng)
 
 
+def stratified_folds(subjects: ArrayLike, labels: ArrayLike, folds: int | None, *, pretrain: Iterable[str] = ()) -> list[Split]:
+    """Cross-validation by subject whose folds have the classes in like shares; one subject a fold (`loso_folds`) where `folds` is None or not below the
+    number of subjects. subjects, labels (N,): of the samples. The same samples make the same folds."""
+    from sklearn.model_selection import StratifiedGroupKFold  # a second, and only fine-tuning in folds needs it
+
+    names, values = np.asarray(subjects).astype(str), np.asarray(labels)
+    everyone = sorted(set(names))
+    if folds is None or folds >= len(everyone):
+        return loso_folds(everyone, pretrain=pretrain)
+    if folds < 2:
+        raise LoupeError(f"{folds} folds leave nobody to train on; choose 2 to {len(everyone)}, or none for one subject a fold.")
+    cut = StratifiedGroupKFold(folds, shuffle=True, random_state=0).split(values, values, names)
+    return _folds([sorted(set(names[test])) for _, test in cut], pretrain, 0, None)
+
+
 def _folds(groups: list[list[str]], pretrain: Iterable[str], inner_val: int, rng: np.random.Generator | None) -> list[Split]:
     if len(groups) < 2:
         raise LoupeError("leaving a subject out needs at least two subjects; check the manifest column subject.")

@@ -33,16 +33,19 @@ Where paper, released code (github uark-cviu/Micron-BERT @03cfb02) and Loupe dif
     mask token        none                            none                                none; corruption="mask" puts one in their place
     reconstruction    MSE to I_t                      MSE over all patches,               MSE over all patches; norm_pix optional
                                                       norm_pix optional (off)
+    decoder's output  the frame                       the frame                           the frame; residual: added to the input I_{t/s}
     teacher at start  -                               drawn anew after copying            equal to the student
     teacher's heat    -                               .04 throughout                      .04 to .07 (DINO); layout="released": .04
     further losses    -                               two, defined but not used           none
     encoder, decoder  symmetric, sizes not given      512 wide, 4 + 4 blocks, patch 8     any size; the decoder as wide as the encoder
     pre-trained on    CAS(ME)3, all of it by count    public weights: CASME II, no DMA    clips of people who stand in no test fold
     feature           not given                       patch tokens of one frame           [mean P_dma; ct_apex - ct_onset], and of one frame
+    fine-tuning       on labelled clips, form open    unreleased                          all weights; readout="dma" | "token" | "mean"
     poi_topk          -                               -                                   W for the k best patches only
 
 `scale="literal"` is kept because it is what is printed: with L patches both factors are about 1/L, so W is about 1/L^2 and P_dma all but
-vanishes. A patch that changed may come out high or low in these maps; the sign is fixed on validation subjects, not here.
+vanishes. Row i of Eq. 8 asks with P_r(i) for K(P_s(i)): equal content answers itself, so a patch that changed is *low* on the diagonal; that
+is what the algebra says where Q and K agree, and the sign that a trained map has is fixed on validation subjects, not here.
 
 Shapes: B batch, L patches, D width. `swapped`: True = the patch is taken from I_{t+d}.
 """
@@ -85,7 +88,8 @@ def swap_blocks(shape: tuple[int, int, int], ratio: float, block: int, generator
 @dataclass(frozen=True)
 class MicronSwitches:
     """What the table above leaves open. dma, poi, poi_topk, scale, layout: as in MicroAttention, which checks them. beta: of Eq. 13.
-    corruption: "swap", or "mask", the ordinary BERT way, as a rival."""
+    corruption: "swap", or "mask", the ordinary BERT way, as a rival. residual: the decoder adds to the pixels that came in, starting from nothing, so
+    that its error starts at what swapping changed."""
 
     swap_ratio: float = 0.5
     swap_block: int = 2
@@ -97,10 +101,15 @@ class MicronSwitches:
     layout: str = "paper"
     beta: float = 1.0
     norm_pix: bool = False
+    residual: bool = False
 
     def __post_init__(self) -> None:
         if self.corruption not in ("swap", "mask"):
             raise LoupeError(f"Unknown corruption '{self.corruption}'; choose swap or mask.")
+        if self.residual and (self.norm_pix or self.layout == "released"):
+            raise LoupeError(
+                "residual adds to pixels as they are, which neither norm_pix nor layout 'released' restores: set residual=False, or those back."
+            )
 
 
 class MicronBert(nn.Module):
@@ -126,19 +135,24 @@ class MicronBert(nn.Module):
         self.decoder = Decoder(encoder, width=encoder.width, depth=decoder_depth, heads=decoder_heads)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, encoder.width)) if switches.corruption == "mask" else None
         self.swap_ratio, self.swap_block = switches.swap_ratio, switches.swap_block
-        self.beta, self.norm_pix = switches.beta, switches.norm_pix
+        self.beta, self.norm_pix, self.residual = switches.beta, switches.norm_pix, switches.residual
         self.context, self.agreement = agreement, agreement.name
         self.context.add_to(self)
-        if self.mask_token is not None:
-            nn.init.normal_(self.mask_token, std=0.02)
+        self._init_own(None)
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
         """Draw every weight anew, the encoder's included; the teacher starts equal to the student, the centre at zero."""
         for part in (self.encoder, self.attention, self.decoder):
             part.init_weights(generator)
+        self._init_own(generator)
+        self.context.init_weights(self, generator)
+
+    def _init_own(self, generator: torch.Generator | None) -> None:
         if self.mask_token is not None:
             nn.init.normal_(self.mask_token, std=0.02, generator=generator)
-        self.context.init_weights(self, generator)
+        if self.residual:  # untrained, the network hands on what came in
+            nn.init.zeros_(self.decoder.pred.weight)
+            nn.init.zeros_(self.decoder.pred.bias)
 
     def draw_swaps(self, batch: int, generator: torch.Generator) -> Tensor:
         """The `swapped` argument of `forward` for this model's grid, ratio and block."""
@@ -153,7 +167,7 @@ class MicronBert(nn.Module):
         tokens_s, tokens_r = self.encode(frame_t, frame_td, swapped)
         ct = tokens_r[:, 0]
         micro = self.attention(tokens_s[:, 1:], tokens_r[:, 1:], ct)
-        pred = self.decode(micro.tokens)
+        pred = self.decode(micro.tokens, frame_t, frame_td, swapped)
         reconstruction = self.reconstruction_loss(pred, frame_t)
         out = {"reconstruction": reconstruction, "pred": pred, "ct_std": ct.detach().float().std(dim=0, correction=0).mean()}
         out |= self.context.agreement(self, ct, crop_td)  # Eq. 15, or DINO
@@ -173,9 +187,14 @@ class MicronBert(nn.Module):
         corrupted = torch.where(swapped[..., None], other, kept)
         return self.encoder.forward_tokens(torch.cat([corrupted, reference])).chunk(2)
 
-    def decode(self, tokens: Tensor) -> Tensor:
-        """P_dma (B, L, D) -> pixels of I_t (B, L, P*P*C): the decoder adds positions and mirrors the encoder."""
-        return self.decoder(self.decoder.embed(tokens))
+    def decode(self, tokens: Tensor, frame_t: Tensor, frame_td: Tensor, swapped: Tensor) -> Tensor:
+        """P_dma (B, L, D) -> pixels of I_t (B, L, P*P*C): the decoder adds positions and mirrors the encoder; with `residual` it adds to the pixels of
+        I_{t/s}, of which hidden patches (corruption "mask") have none."""
+        pred = self.decoder(self.decoder.embed(tokens))
+        if not self.residual:
+            return pred
+        kept, other = (patchify(frame, self.encoder.patch_size) for frame in (frame_t, frame_td))
+        return pred + torch.where(swapped[..., None], other if self.mask_token is None else torch.zeros_like(other), kept)
 
     def reconstruction_loss(self, pred: Tensor, frame_t: Tensor) -> Tensor:
         """Eq. 14: L_r = MSE(y'_t, I_t) over all patches, in float32."""
@@ -199,7 +218,8 @@ class MicronBert(nn.Module):
     def reconstruct(self, frame_t: Tensor, frame_td: Tensor, swapped: Tensor) -> Tensor:
         """The restored I_t (B, C, H, W); with norm_pix on each true patch's mean and deviation."""
         tokens_s, tokens_r = self.encode(frame_t, frame_td, swapped)
-        pred = self.decode(self.attention(tokens_s[:, 1:], tokens_r[:, 1:], tokens_r[:, 0]).tokens).float()
+        tokens = self.attention(tokens_s[:, 1:], tokens_r[:, 1:], tokens_r[:, 0]).tokens
+        pred = self.decode(tokens, frame_t, frame_td, swapped).float()
         if self.norm_pix:
             _, mean, deviation = normalise_patches(patchify(frame_t, self.encoder.patch_size).float())
             pred = pred * deviation + mean
@@ -239,39 +259,3 @@ def pair_features(encoder: Encoder, attention: MicroAttention, onset: Tensor, ap
     """(B, 2D): [mean P_dma; ct_apex - ct_onset]."""
     micro, change = attend_pair(encoder, attention, onset, apex)
     return torch.cat([micro.mean(), change.to(micro.tokens.dtype)], dim=-1)
-
-
-class MicronClassifier(nn.Module):
-    """A classification head on onset and apex: standardise the 2D features over the batch, then Linear(2D, classes).
-
-    The change of the contextual token is small beside the mean of P_dma and both carry the person's identity as a constant; a batch norm
-    without weights (as MAE's linear probe has) takes both away. Shares encoder and attention with `micron`; its decoder is left behind.
-    """
-
-    def __init__(self, micron: MicronBert, *, classes: int) -> None:
-        super().__init__()
-        self.encoder, self.attention = micron.encoder, micron.attention
-        self.standardise = nn.BatchNorm1d(2 * self.encoder.width, eps=1e-8, affine=False)
-        self.head = nn.Linear(2 * self.encoder.width, classes)
-        self._init_own(None)
-
-    def init_weights(self, generator: torch.Generator | None = None) -> None:
-        """Draw every weight anew, the encoder's included."""
-        self.encoder.init_weights(generator)
-        self.attention.init_weights(generator)
-        self._init_own(generator)
-
-    def _init_own(self, generator: torch.Generator | None) -> None:
-        self.standardise.reset_running_stats()
-        nn.init.normal_(self.head.weight, std=0.01, generator=generator)
-        nn.init.zeros_(self.head.bias)
-
-    def forward(self, onset: Tensor, apex: Tensor) -> Tensor:
-        """onset, apex (B, C, H, W) -> logits (B, classes)."""
-        return self.head(self.standardise(pair_features(self.encoder, self.attention, onset, apex).float()))
-
-    def no_weight_decay(self) -> set[str]:
-        return {"encoder.cls_token"}
-
-    def group_matcher(self, coarse: bool = False) -> dict:
-        return layer_groups("encoder.", coarse)

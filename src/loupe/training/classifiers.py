@@ -21,10 +21,11 @@ _READ = "scale.device scale.seeds scale.image scale.flow_cnn scale.difference_vi
 _GRIDS = ("experiments.micro_expressions.svm_c", "experiments.micro_expressions.weight_decays")
 
 
-def classifier_step(name: str, task: ClipTask, features: Path, config: Config) -> Step:
-    """What the classifier of method `name` says of each clip, from `features.npy`, a row a clip."""
+def classifier_step(name: str, task: ClipTask, features: Path, config: Config, called: str = "") -> Step:
+    """What the classifier of method `name` says of each clip, from `features.npy`, a row a clip. called: what tells these folds from others' in the
+    name of the step."""
     arguments = {"task": task, "method": name, "features": features, "config": part_of(config, *_READ, *_GRIDS)}
-    return Step(f"{task.name}-{name}", write_classifier_answers, arguments, {"workers": config.scale.workers})
+    return Step(f"{task.name}-{name}{called}", write_classifier_answers, arguments, {"workers": config.scale.workers})
 
 
 def write_classifier_answers(folder: Path, task: ClipTask, method: str, features: Path, config: Config, workers: int) -> None:

@@ -54,8 +54,8 @@ def head_recipe(config: Config) -> HeadRecipe:
 
 
 def write_answers(folder: Path, task: ClipTask, seeds: Sequence[int], each: Sequence[np.ndarray]) -> None:
-    """The probabilities (n, classes) that each seed gives the task's clips; a fold bears the name of the person it leaves out."""
-    parts = [answers(task.rows, found).assign(seed=seed, fold=task.subjects) for seed, found in zip(seeds, each, strict=True)]
+    """The probabilities (n, classes) that each seed gives the task's clips."""
+    parts = [answers(task.rows, found).assign(seed=seed, fold=task.fold_names) for seed, found in zip(seeds, each, strict=True)]
     joined(parts).to_parquet(folder / "predictions.parquet", index=False)
 
 

@@ -14,8 +14,8 @@ from loupe.evaluation.protocols import Split
 
 @dataclass(frozen=True)
 class ClipTask:
-    """name: `micro` or `spotting`. part: bool (N,), which of all clips take part; rows (n): of a manifest, those clips alone. folds: of `loso_folds`, those
-    whose person has a clip here."""
+    """name: `micro` or `spotting`. part: bool (N,), which of all clips take part; rows (n): of a manifest, those clips alone. folds: of `loso_folds`, or
+    `stratified_folds`, those whose people have a clip here."""
 
     name: str
     classes: int
@@ -36,6 +36,12 @@ class ClipTask:
         """The number of the fold that leaves each clip out, (n,)."""
         number = {person: place for place, fold in enumerate(self.folds) for person in fold.test}
         return np.array([number[person] for person in self.subjects])
+
+    @property
+    def fold_names(self) -> np.ndarray:
+        """What the fold that leaves each clip out is called, (n,): the person's name, or a number where it leaves out several."""
+        names = [next(iter(fold.test)) if len(fold.test) == 1 else str(number) for number, fold in enumerate(self.folds)]
+        return np.array(names)[self.fold_of]
 
     def trains(self, fold: Split) -> np.ndarray:
         """Which clips the fold learns from, bool (n,)."""

@@ -12,7 +12,7 @@ from loupe.data.store import read_store
 from loupe.experiments import MicronArm
 from loupe.part import part_of
 from loupe.steps import Step
-from loupe.training.build_micron import build_micron_bert
+from loupe.training.build_micron import build_micron_bert, exchanged_by
 from loupe.training.checkpoint import load_weights
 from loupe.training.device import resolve_device
 from loupe.training.micro import MICRON_READ, onset_apex_features
@@ -38,8 +38,7 @@ def write_micron_features(
     folder: Path, clips: Path, weights: Path | None, config: Config, arm: MicronArm | None, seed: int, **options: object
 ) -> None:
     pairs = onset_and_apex(read_store(clips), labelled_only=bool(options.get("labelled_only")))
-    part = {} if arm is None else {"dma": arm.dma, "poi": arm.poi, "corruption": arm.corruption}
-    model = build_micron_bert(config, seed, **part, poi_topk=options.get("poi_topk"))
+    model = build_micron_bert(config, seed, poi_topk=options.get("poi_topk"), **exchanged_by(arm))
     if weights is not None:
         load_weights(weights, model)
     np.save(folder / "features.npy", onset_apex_features(model.to(resolve_device(config.scale.device)), pairs.onset, pairs.apex))

@@ -20,7 +20,7 @@ from loupe.models.micron_bert import MicronBert, swap_blocks
 from loupe.models.patches import patchify
 from loupe.part import part_of
 from loupe.steps import CHECKPOINTS, Step
-from loupe.training.build_micron import build_micron_bert
+from loupe.training.build_micron import build_micron_bert, exchanged_by
 from loupe.training.checkpoint import save_weights
 from loupe.training.device import resolve_device
 from loupe.training.loop import Recipe, fit
@@ -67,13 +67,23 @@ def frame_pairs(manifest: pd.DataFrame) -> FramePairs:
     return FramePairs(np.array(anchors, dtype=np.int64), padded, counts)
 
 
+@dataclass(frozen=True)
+class EncoderStart:
+    """Weights of MAE-Face's encoder that pre-training starts from, and the peak learning rate that follows it."""
+
+    weights: Path
+    lr: float
+
+
 def pretrain(
-    config: Config, clips: Store, seed: int, checkpoints: Path, dma: str | None = None, poi: bool | None = None, corruption: str = "swap"
+    config: Config, clips: Store, seed: int, checkpoints: Path, arm: MicronArm | None = None, start: EncoderStart | None = None
 ) -> tuple[MicronBert, list[dict[str, float]]]:
-    """Pre-train Micron-BERT on unlabelled clip frames; returns (model, history). The two frames of a pair share flip and shift."""
+    """Pre-train Micron-BERT on unlabelled clip frames; returns (model, history). The two frames of a pair share flip and shift.
+
+    arm: what is exchanged in the network. start: None draws the encoder."""
     schedule, settings = config.scale.micron, config.micron_bert
     device = resolve_device(config.scale.device)
-    model = build_micron_bert(config, seed, dma, poi, corruption)
+    model = build_micron_bert(config, seed, encoder_weights=start and start.weights, **exchanged_by(arm))
     pairs = frame_pairs(clips.manifest)
     pixels = torch.from_numpy(np.array(clips.images)).to(device)
     side = model.encoder.grid[0]
@@ -94,7 +104,8 @@ def pretrain(
         return {name: out[name] for name in names}
 
     batch = min(schedule.batch, len(pairs.anchors))
-    lr = pretraining_lr(schedule.epochs, schedule.warmup_epochs, schedule.base_lr, batch, len(pairs.anchors))
+    base_lr = schedule.base_lr if start is None else start.lr * 256 / batch
+    lr = pretraining_lr(schedule.epochs, schedule.warmup_epochs, base_lr, batch, len(pairs.anchors))
     recipe = Recipe.of(config, settings, schedule, lr=lr, batch=batch, seed=seed)
     momentum, temperature = dino_schedules(len(lr), constant_temperature=settings.layout == "released")
 
@@ -110,23 +121,26 @@ def pretrain(
 MICRON_READ = tuple(f"scale.{name}" for name in "device precision threads image encoder micron".split()) + ("micron_bert",)
 
 
-def pretraining_step(name: str, clips: Path, config: Config, arm: MicronArm | None = None, dose: float | None = None) -> Step:
+def pretraining_step(
+    name: str, clips: Path, config: Config, arm: MicronArm | None = None, dose: float | None = None, start: EncoderStart | None = None
+) -> Step:
     """Pre-training on the store `clips` with the study's first seed as a step: `micron_bert.safetensors` and `history.parquet`.
 
-    arm: what is exchanged in the network. dose: only half of the people, this share of them from the upper half (`loupe.data.skew`).
+    arm: what is exchanged in the network. dose: only half of the people, this share of them from the upper half (`loupe.data.skew`). start: as in `pretrain`.
     """
     read = part_of(config, *MICRON_READ, "data.seed") if dose is not None else part_of(config, *MICRON_READ)
-    arguments = {"clips": clips, "config": read, "arm": arm, "dose": dose, "seed": config.scale.seeds[0]}
+    arguments = {"clips": clips, "config": read, "arm": arm, "dose": dose, "start": start, "seed": config.scale.seeds[0]}
     size = config.scale.micron.epochs * len(read_store(clips).manifest) * 3  # pictures seen: two frames and a crop a time
     return Step(name, write_pretraining, arguments, size=size)
 
 
-def write_pretraining(folder: Path, clips: Path, config: Config, arm: MicronArm | None, dose: float | None, seed: int) -> None:
+def write_pretraining(
+    folder: Path, clips: Path, config: Config, arm: MicronArm | None, dose: float | None, start: EncoderStart | None, seed: int
+) -> None:
     store = read_store(clips)
     if dose is not None:
         store = skewed(store, dose, config.data.seed)
-    part = (None, None, "swap") if arm is None else (arm.dma, arm.poi, arm.corruption)
-    model, history = pretrain(config, store, seed, folder / CHECKPOINTS / folder.name.removesuffix(".partial"), *part)
+    model, history = pretrain(config, store, seed, folder / CHECKPOINTS / folder.name.removesuffix(".partial"), arm, start)
     save_weights(folder / "micron_bert.safetensors", model)
     names = ("reconstruction", "agreement", "ct_std")
     rows = [{"run": "micron-bert", "step": row["step"], "name": name, "value": row[name]} for row in history for name in names]
