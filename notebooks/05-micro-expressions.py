@@ -60,26 +60,28 @@ cfg, experiment = session.config, session.config.experiments.micro_expressions
 # %% [markdown]
 # ## Features
 #
-# * **Micron-BERT**: $[\,\overline{P_{dma}}\,;\ ct_{apex} - ct_{onset}\,]$ from the frozen encoder of notebook 04,
+# * **Micron-BERT**: from the frozen encoder of notebook 04, what changes when the two frames change places, as means
+#   over a 4 × 4 grid: $\mathrm{grid}\big(P_{dma}(\text{apex}, \text{onset}) - P_{dma}(\text{onset}, \text{apex})\big)$;
 #   a linear head for each fold (all folds and seeds trained as one batched problem).
 # * **Optical flow + linear SVM**: TV-L1 flow onset → apex, horizontal, vertical and strain, on a coarse grid. The
 #   honest classical baseline.
 # * **Frame difference + linear SVM** and the **majority** class: the floors.
 #
-# Where the scale says `more: true`, four more: **LBP-TOP + linear SVM** on the stored frames of a clip (of
+# Where the scale says `more: true`, five more: **LBP-TOP + linear SVM** on the stored frames of a clip (of
 # generated clips five, onset to offset, interpolated in time to ten), **flow-cnn**, a shallow three-stream
 # network on the same optical flow (STSTNet), **difference-vit**, a small vision transformer on apex - onset, both
-# trained anew in each fold, and **micron-bert-topk**, the same weights, which keeps only the patches of most
-# interest.
+# trained anew in each fold, and the same weights of Micron-BERT twice more: **micron-bert-mean** reads
+# $[\,\overline{P_{dma}}\,;\ ct_{apex} - ct_{onset}\,]$, a mean, which forgets *where* something moved, and
+# **micron-bert-topk** keeps only the patches of most interest.
 
 
 # %%
 folder, weights = session.prepared("micro"), session.run("micron-bert", "pretraining/micron_bert.safetensors")
-frozen, topk = ("micron-bert", "micron-bert-topk"), {"micron-bert-topk": {"poi_topk": experiment.poi_topk}}
+frozen = {"micron-bert": {}, "micron-bert-mean": {"readout": "mean"}, "micron-bert-topk": {"poi_topk": experiment.poi_topk}}
 features = {}
 for method in experiment.methods:
     if method in frozen:
-        step = features_micron.micron_step(method, folder, weights, cfg, **topk.get(method, {}))
+        step = features_micron.micron_step(method, folder, weights, cfg, **frozen[method])
     else:
         step = features_classical.classical_step(method, folder, experiment.flow_grid)
     features[method] = session.make(step) / "features.npy"
@@ -130,9 +132,8 @@ said = [read(task, method) for task in tasks.values() for method in experiment.m
 # %% [markdown]
 # ## The second stage: fine-tune all weights
 #
-# So far the encoder was frozen and the read-out a mean, which forgets *where* something moved. Micron-BERT is
-# pre-trained first and **fine-tuned on labelled clips** second, so now all weights learn from onset and apex of
-# the training people. Read is what changes when the two frames change places, by place:
+# So far the encoder was frozen. Micron-BERT is pre-trained first and **fine-tuned on labelled clips** second, so now
+# all weights learn from onset and apex of the training people. The read-out is the same,
 #
 # $$f = \mathrm{grid}_{4 \times 4}\big(P_{dma}(\text{apex}, \text{onset}) - P_{dma}(\text{onset}, \text{apex})\big) \in \mathbb{R}^{16 D}$$
 #

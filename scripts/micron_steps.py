@@ -63,7 +63,9 @@ def main() -> None:
         )
 
         def read(name: str, model, loss: str = "") -> None:
-            heads = loso_heads(task, onset_apex_features(model, pairs.onset, pairs.apex), head_recipe(config))
+            heads = loso_heads(
+                task, onset_apex_features(model, pairs.onset, pairs.apex, config.experiments.micro_expressions.readout), head_recipe(config)
+            )
             scores = [uf1(task.labels, found.argmax(1), 3) for found in heads]
             found = localisation_scores(patch_maps(model, pairs.onset, pairs.apex)["dma"], motion, config.scale.image.patch)[
                 "rank_correlation"

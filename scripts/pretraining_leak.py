@@ -133,7 +133,9 @@ def left_out(config: Config, root: Path, arm: str, seed: int, made: Path) -> pd.
     task = clip_tasks(pairs, loso_folds(pairs.subjects))["micro"]
     model = build_micron_bert(config, seed)
     load_weights(made / "micron_bert.safetensors", model)
-    (said,) = loso_heads(task, micro.onset_apex_features(model, pairs.onset, pairs.apex), head_recipe(config))
+    (said,) = loso_heads(
+        task, micro.onset_apex_features(model, pairs.onset, pairs.apex, config.experiments.micro_expressions.readout), head_recipe(config)
+    )
     return labelled(answers(task.rows, said).assign(fold=task.subjects), Label(task.name, arm, seed=seed))
 
 

@@ -104,6 +104,7 @@ class DualViewExperiment:
 class MicroExperiment:
     methods: list[str]
     more: list[str]
+    readout: str  # of frozen Micron-BERT: dma | token | mean (loupe.models.micron_classifier)
     poi_topk: float  # share of the patches that method micron-bert-topk keeps
     svm_c: list[float]
     weight_decays: list[float]  # of Micron-BERT's heads, and of the two networks trained in each fold

@@ -248,7 +248,7 @@ def test_a_tiny_study_of_each_kind_runs_on_look_alikes(study, tmp_path):
     micron, history = pretrain_micron(config, read_store(out / "clips"), 0, tmp_path / "micron")
     assert np.isfinite(history[-1]["reconstruction"])
     pairs = onset_and_apex(read_store(out / "micro"), labelled_only=True)
-    features = onset_apex_features(micron, pairs.onset, pairs.apex)
+    features = onset_apex_features(micron, pairs.onset, pairs.apex, "mean")
     task = clip_tasks(pairs, loso_folds(pairs.subjects))["micro"]
     (found,) = loso_heads(task, features, HeadRecipe([0], 3, 0.01, [0.01]))
     assert found.shape == (147, 3) and np.allclose(found.sum(1), 1, atol=1e-5)

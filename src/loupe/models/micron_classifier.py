@@ -1,6 +1,6 @@
 """Micron-BERT's second stage (arXiv 2304.03195): all weights fine-tuned on onset and apex of labelled clips, t = onset, t + d = apex, nothing swapped.
 
-The paper does not say how a class is read from its tokens. Read-outs, P_dma(x, y) being DMA with P_s = enc(x) and P_r = enc(y):
+The paper does not say how a class is read from its tokens; the frozen network is asked in the same ways. Read-outs, P_dma(x, y) being DMA with P_s = enc(x) and P_r = enc(y):
 
     dma      P_dma(apex, onset) - P_dma(onset, apex), means over the cells of a 4 x 4 grid    (B, 16 D)
     token    patch tokens, apex - onset, on the same grid; DMA and PoI take no part           (B, 16 D)
@@ -15,11 +15,37 @@ import torch
 from torch import Tensor, nn
 
 from loupe.errors import LoupeError
+from loupe.models.micro_attention import MicroAttention
 from loupe.models.micron_bert import MicronBert, pair_features
 from loupe.models.readout import grid_means
+from loupe.models.vit import Encoder
 
 SIDE = 4  # cells a side: aligned faces have brows, eyes, nose and mouth at about this grain
 READOUTS = ("dma", "token", "mean")
+
+
+def check_readout(name: str) -> None:
+    """Raises LoupeError for an unknown read-out."""
+    if name not in READOUTS:
+        raise LoupeError(f"Unknown readout '{name}'; choose one of {', '.join(READOUTS)}.")
+
+
+def read_pair(encoder: Encoder, attention: MicroAttention | None, onset: Tensor, apex: Tensor, readout: str) -> Tensor:
+    """onset, apex (B, C, H, W) -> (B, 16 D), with `mean` (B, 2 D). `token` needs no attention. Raises LoupeError for an unknown read-out."""
+    check_readout(readout)
+    if readout == "mean":
+        return pair_features(encoder, attention, onset, apex)
+    first, last = encoder(torch.cat([onset, apex])).chunk(2)  # (B, 1 + L, D) each, the contextual token first
+    if readout == "token":
+        change = last[:, 1:] - first[:, 1:]
+    else:
+        change = _p_dma(attention, last, first) - _p_dma(attention, first, last)
+    return grid_means(change, encoder.grid, SIDE).flatten(1)
+
+
+def _p_dma(attention: MicroAttention, source: Tensor, reference: Tensor) -> Tensor:
+    """P_dma (B, L, D) of P_s = `source` and P_r = `reference`, each (B, 1 + L, D)."""
+    return attention(source[:, 1:], reference[:, 1:], reference[:, 0]).tokens
 
 
 class MicronClassifier(nn.Module):
@@ -31,8 +57,7 @@ class MicronClassifier(nn.Module):
 
     def __init__(self, micron: MicronBert, *, classes: int, readout: str = "mean", dropout: float = 0.0) -> None:
         super().__init__()
-        if readout not in READOUTS:
-            raise LoupeError(f"Unknown readout '{readout}'; choose one of {', '.join(READOUTS)}.")
+        check_readout(readout)
         self.encoder, self.readout = micron.encoder, readout
         self.attention = None if readout == "token" else micron.attention
         width = micron.encoder.width * (2 if readout == "mean" else SIDE**2)
@@ -55,18 +80,7 @@ class MicronClassifier(nn.Module):
 
     def features(self, onset: Tensor, apex: Tensor) -> Tensor:
         """onset, apex (B, C, H, W) -> what the head reads, before the batch norm: (B, 16 D), with `mean` (B, 2 D)."""
-        if self.readout == "mean":
-            return pair_features(self.encoder, self.attention, onset, apex)
-        first, last = self.encoder(torch.cat([onset, apex])).chunk(2)  # (B, 1 + L, D) each, the contextual token first
-        if self.readout == "token":
-            change = last[:, 1:] - first[:, 1:]
-        else:
-            change = self._attend(last, first) - self._attend(first, last)
-        return grid_means(change, self.encoder.grid, SIDE).flatten(1)
-
-    def _attend(self, source: Tensor, reference: Tensor) -> Tensor:
-        """P_dma (B, L, D) of P_s = `source` and P_r = `reference`, each (B, 1 + L, D)."""
-        return self.attention(source[:, 1:], reference[:, 1:], reference[:, 0]).tokens
+        return read_pair(self.encoder, self.attention, onset, apex, self.readout)
 
     def forward(self, onset: Tensor, apex: Tensor) -> Tensor:
         """onset, apex (B, C, H, W) -> logits (B, classes)."""

@@ -70,6 +70,7 @@ ARMS: dict[str, ArmStyle] = {
     "micron-bert-no-poi": ArmStyle("Micron-BERT without PoI", PURPLE, "X", ":"),
     "micron-bert-untrained": ArmStyle("Micron-BERT without pre-training", ORANGE, "^", "-."),
     "micron-bert-masking": ArmStyle("Micron-BERT, masked not swapped", SKY, "<", "--"),
+    "micron-bert-mean": ArmStyle("Micron-BERT, mean read-out", SKY, "d", ":"),
     "micron-bert-topk": ArmStyle("Micron-BERT, best patches only", BLACK, ">", "--"),
     "micron-bert-painting": ArmStyle("Micron-BERT, frame painted anew", PURPLE, "d", "--"),
     "micron-finetuned-scratch": ArmStyle("Micron-BERT fine-tuned, from scratch", ORANGE, "^", "-."),

@@ -19,9 +19,11 @@ from loupe.training.micro import MICRON_READ, onset_apex_features
 
 
 def micron_step(name: str, clips: Path, weights: Path | None, config: Config, arm: MicronArm | None = None, **options: object) -> Step:
-    """`features.npy` (N, 2D), a row a clip of the store `clips`; without `weights` from the untrained network of the study's first seed.
+    """`features.npy` (N, ...), a row a clip of the store `clips`, read as the experiment says; without `weights` from the untrained network of the study's
+    first seed.
 
-    arm: what is exchanged in the network. options: `poi_topk` (share of the patches that PoI keeps), `labelled_only` (clips with a class).
+    arm: what is exchanged in the network. options: `readout` (another one), `poi_topk` (share of the patches that PoI keeps), `labelled_only` (clips
+    with a class).
     """
     arguments = {
         "clips": clips,
@@ -29,16 +31,18 @@ def micron_step(name: str, clips: Path, weights: Path | None, config: Config, ar
         "config": part_of(config, *MICRON_READ),
         "arm": arm,
         "seed": config.scale.seeds[0],
+        "readout": config.experiments.micro_expressions.readout,
         **options,
     }
     return Step(f"features-{name}", write_micron_features, arguments)
 
 
 def write_micron_features(
-    folder: Path, clips: Path, weights: Path | None, config: Config, arm: MicronArm | None, seed: int, **options: object
+    folder: Path, clips: Path, weights: Path | None, config: Config, arm: MicronArm | None, seed: int, readout: str, **options: object
 ) -> None:
     pairs = onset_and_apex(read_store(clips), labelled_only=bool(options.get("labelled_only")))
     model = build_micron_bert(config, seed, poi_topk=options.get("poi_topk"), **exchanged_by(arm))
     if weights is not None:
         load_weights(weights, model)
-    np.save(folder / "features.npy", onset_apex_features(model.to(resolve_device(config.scale.device)), pairs.onset, pairs.apex))
+    model = model.to(resolve_device(config.scale.device))
+    np.save(folder / "features.npy", onset_apex_features(model, pairs.onset, pairs.apex, readout))

@@ -17,6 +17,7 @@ from loupe.errors import LoupeError
 from loupe.experiments import MicronArm
 from loupe.models.agreement import dino_schedules
 from loupe.models.micron_bert import MicronBert, swap_blocks
+from loupe.models.micron_classifier import read_pair
 from loupe.models.patches import patchify
 from loupe.part import part_of
 from loupe.steps import CHECKPOINTS, Step
@@ -174,14 +175,14 @@ def swap_signal(model: MicronBert, config: Config, clips: Store, seed: int, pair
 
 
 @torch.inference_mode()
-def onset_apex_features(model: MicronBert, onset: np.ndarray, apex: np.ndarray) -> np.ndarray:
-    """Features (N, 2D) of uint8 frame pairs (N, H, W, 3): [mean P_dma ; ct_apex - ct_onset]."""
+def onset_apex_features(model: MicronBert, onset: np.ndarray, apex: np.ndarray, readout: str) -> np.ndarray:
+    """Features (N, 16 D), or (N, 2 D) with `mean`, of uint8 frame pairs (N, H, W, 3), read as `loupe.models.micron_classifier` says."""
     device = next(model.parameters()).device
     model.eval()
     parts = []
     for start in range(0, len(onset), 128):
         pair = [to_float(torch.from_numpy(np.ascontiguousarray(x[start : start + 128])).to(device)) for x in (onset, apex)]
-        parts.append(model.features(*pair).float().cpu())
+        parts.append(read_pair(model.encoder, model.attention, *pair, readout).float().cpu())
     return torch.cat(parts).numpy()
 
 
