@@ -58,10 +58,13 @@ class TuningCell:
 
 
 def tuning_cells(config: Config, task: ClipTask, weights: Mapping[str, Path]) -> list[TuningCell]:
-    """A cell for each arm of the scale, seed and fold. weights: by what an arm's `pretraining` says."""
-    arms = config.experiments.micro_expressions.fine_tuning.arms
+    """A cell for each arm of the scale, seed and fold. weights: by what an arm's `pretraining` says; KeyError where they are missing."""
+    starts = [
+        (arm, None if arm.pretraining == "none" else weights[arm.pretraining])
+        for arm in config.experiments.micro_expressions.fine_tuning.arms
+    ]
     folds = range(len(task.folds))
-    return [TuningCell(arm, seed, fold, weights.get(arm.pretraining)) for arm in arms for seed in config.scale.seeds for fold in folds]
+    return [TuningCell(arm, seed, fold, start) for arm, start in starts for seed in config.scale.seeds for fold in folds]
 
 
 def write_tuned_answers(folder: Path, cell: TuningCell, task: ClipTask, clips: Path, config: Config) -> None:
