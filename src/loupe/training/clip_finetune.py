@@ -1,7 +1,7 @@
 """Micron-BERT's second stage: all weights fine-tuned on onset and apex of the training people of a fold. A step is one arm, seed and fold.
 
-The folds are few and by subject (`loupe.evaluation.protocols.stratified_folds`) where training for each person left out is too dear; predictions carry
-the regime `folds`, and rivals are asked in the same folds.
+Folds are by subject, and few (`loupe.evaluation.protocols.stratified_folds`) where training for each person left out is too dear. Predictions
+carry the regime `folds`, and rivals are asked in the same folds.
 """
 
 from __future__ import annotations
@@ -88,8 +88,10 @@ def build_tuned(config: Config, cell: TuningCell, classes: int) -> MicronClassif
 
 
 def tuned(config: Config, cell: TuningCell, task: ClipTask, pairs: OnsetApex, checkpoints: Path) -> MicronClassifier:
-    """Train on the fold's training people, for as many steps as the scale says: nothing is chosen on anybody. Classes are weighted by inverse frequency;
-    both frames of a pair share flip and shift. pairs: the task's clips."""
+    """Train on the fold's training people, for as many steps as the scale says: nothing is chosen on anybody.
+
+    Classes are weighted by inverse frequency; both frames of a pair share flip and shift. pairs: the task's clips.
+    """
     settings, schedule = config.experiments.micro_expressions.fine_tuning.recipe, config.scale.micro_finetune
     device, train = resolve_device(config.scale.device), np.flatnonzero(task.trains(task.folds[cell.fold]))
     frames = [torch.from_numpy(frame[train]).to(device) for frame in (pairs.onset, pairs.apex)]
