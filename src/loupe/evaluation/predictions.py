@@ -17,7 +17,7 @@ class Label:
     """What predictions are predictions of.
 
     fraction: share of the labels, of the people or of the frames, as `regime` says (`labels` | `people` | `frames`; `folds`:
-    of the labels, asked in the folds in which Micron-BERT is fine-tuned, which leave out several people at once: never beside `labels`). condition: what the pictures are like
+    of the labels, asked in the folds in which Micron-BERT is fine-tuned, never compared with `labels`). condition: what the pictures are like
     ("" as usual, `covered`, `shifted`). pretraining: where the arm's encoder comes from (`none` | `mae-face` | `micron-bert` |
     `mae-face+micron-bert`); dose: the share of its
     pre-training people from one half, where they were chosen unevenly. smoothed: scores are means over a window of frames.

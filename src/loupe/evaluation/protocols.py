@@ -96,8 +96,10 @@ def subject_folds(
 
 
 def stratified_folds(subjects: ArrayLike, labels: ArrayLike, folds: int | None, *, pretrain: Iterable[str] = ()) -> list[Split]:
-    """Cross-validation by subject whose folds have the classes in like shares; one subject a fold (`loso_folds`) where `folds` is None or not below the
-    number of subjects. subjects, labels (N,): of the samples. The same samples make the same folds."""
+    """Cross-validation by subject whose folds have the classes in like shares. subjects, labels (N,): of the samples.
+
+    One subject a fold (`loso_folds`) where `folds` is None or not below the number of subjects. The same samples make the same folds.
+    """
     from sklearn.model_selection import StratifiedGroupKFold  # a second, and only fine-tuning in folds needs it
 
     names, values = np.asarray(subjects).astype(str), np.asarray(labels)

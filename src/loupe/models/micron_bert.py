@@ -44,8 +44,8 @@ Where paper, released code (github uark-cviu/Micron-BERT @03cfb02) and Loupe dif
     poi_topk          -                               -                                   W for the k best patches only
 
 `scale="literal"` is kept because it is what is printed: with L patches both factors are about 1/L, so W is about 1/L^2 and P_dma all but
-vanishes. Row i of Eq. 8 asks with P_r(i) for K(P_s(i)): equal content answers itself, so a patch that changed is *low* on the diagonal; that
-is what the algebra says where Q and K agree, and the sign that a trained map has is fixed on validation subjects, not here.
+vanishes. Row i of Eq. 8 asks with P_r(i) for K(P_s(i)): equal content answers itself, so a patch that changed is *low* on the diagonal. That is
+what the algebra says where Q and K agree; the sign of a trained map is fixed on validation subjects, not here.
 
 Shapes: B batch, L patches, D width. `swapped`: True = the patch is taken from I_{t+d}.
 """
@@ -88,8 +88,8 @@ def swap_blocks(shape: tuple[int, int, int], ratio: float, block: int, generator
 @dataclass(frozen=True)
 class MicronSwitches:
     """What the table above leaves open. dma, poi, poi_topk, scale, layout: as in MicroAttention, which checks them. beta: of Eq. 13.
-    corruption: "swap", or "mask", the ordinary BERT way, as a rival. residual: the decoder adds to the pixels that came in, starting from nothing, so
-    that its error starts at what swapping changed."""
+    corruption: "swap", or "mask", the ordinary BERT way, as a rival. residual: the decoder adds to the pixels that came in, at first nothing: its
+    error starts at what swapping changed."""
 
     swap_ratio: float = 0.5
     swap_block: int = 2
@@ -108,7 +108,7 @@ class MicronSwitches:
             raise LoupeError(f"Unknown corruption '{self.corruption}'; choose swap or mask.")
         if self.residual and (self.norm_pix or self.layout == "released"):
             raise LoupeError(
-                "residual adds to pixels as they are, which neither norm_pix nor layout 'released' restores: set residual=False, or those back."
+                "residual adds to pixels as they are, which neither norm_pix nor layout 'released' restores: set residual=False."
             )
 
 
@@ -188,8 +188,10 @@ class MicronBert(nn.Module):
         return self.encoder.forward_tokens(torch.cat([corrupted, reference])).chunk(2)
 
     def decode(self, tokens: Tensor, frame_t: Tensor, frame_td: Tensor, swapped: Tensor) -> Tensor:
-        """P_dma (B, L, D) -> pixels of I_t (B, L, P*P*C): the decoder adds positions and mirrors the encoder; with `residual` it adds to the pixels of
-        I_{t/s}, of which hidden patches (corruption "mask") have none."""
+        """P_dma (B, L, D) -> pixels of I_t (B, L, P*P*C): the decoder adds positions and mirrors the encoder.
+
+        With `residual` what it says is added to the pixels of I_{t/s}, of which hidden patches (corruption "mask") have none.
+        """
         pred = self.decoder(self.decoder.embed(tokens))
         if not self.residual:
             return pred

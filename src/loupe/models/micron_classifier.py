@@ -1,4 +1,4 @@
-"""Micron-BERT's second stage (arXiv 2304.03195): all weights fine-tuned on onset and apex of labelled clips, t = onset, t + d = apex, nothing swapped.
+"""Micron-BERT's second stage (arXiv 2304.03195): all weights fine-tuned on labelled clips. t = onset, t + d = apex, nothing is swapped.
 
 The paper does not say how a class is read from its tokens; the frozen network is asked in the same ways. Read-outs, P_dma(x, y) being DMA with P_s = enc(x) and P_r = enc(y):
 
@@ -51,8 +51,8 @@ def _p_dma(attention: MicroAttention, source: Tensor, reference: Tensor) -> Tens
 class MicronClassifier(nn.Module):
     """Read-out, batch norm, dropout, Linear(., classes). Shares encoder and attention with `micron`; its decoder is left behind.
 
-    What two frames of one person have in common is large beside what moved and the same in all his clips; a batch norm without weights (as MAE's
-    linear probe has) takes it away. Dropout where the read-out is as wide as a grid. Raises LoupeError for an unknown read-out.
+    What two frames of one person have in common is large beside what moved and the same in all his clips; a batch norm without weights (as
+    MAE's linear probe has) takes it away. Dropout where the read-out is as wide as a grid. Raises LoupeError for an unknown read-out.
     """
 
     def __init__(self, micron: MicronBert, *, classes: int, readout: str = "mean", dropout: float = 0.0) -> None:

@@ -20,8 +20,8 @@ _SWITCHES = "swap_ratio swap_block dma poi scale layout beta norm_pix residual".
 def build_micron_bert(
     config: Config, seed: int, *, poi_topk: float | None = None, encoder_weights: Path | None = None, **exchanged: object
 ) -> MicronBert:
-    """Micron-BERT of the active scale. poi_topk: the share of the patches that it keeps. encoder_weights: of MAE-Face, to start from. exchanged:
-    switches (`MicronSwitches`) that override the settings; None leaves one as it is.
+    """Micron-BERT of the active scale. poi_topk: the share of the patches that it keeps. encoder_weights: of MAE-Face, to start from.
+    exchanged: switches (`MicronSwitches`) that override the settings; None leaves one as it is.
 
     Raises LoupeError where MAE-Face's encoder is of another size.
     """

@@ -22,8 +22,8 @@ _GRIDS = ("experiments.micro_expressions.svm_c", "experiments.micro_expressions.
 
 
 def classifier_step(name: str, task: ClipTask, features: Path, config: Config, called: str = "") -> Step:
-    """What the classifier of method `name` says of each clip, from `features.npy`, a row a clip. called: what tells these folds from others' in the
-    name of the step."""
+    """What the classifier of method `name` says of each clip, from `features.npy`, a row a clip. called: ends the step's name, where a stage asks
+    in several sets of folds."""
     arguments = {"task": task, "method": name, "features": features, "config": part_of(config, *_READ, *_GRIDS)}
     return Step(f"{task.name}-{name}{called}", write_classifier_answers, arguments, {"workers": config.scale.workers})
 

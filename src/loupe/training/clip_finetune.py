@@ -1,7 +1,7 @@
 """Micron-BERT's second stage: all weights fine-tuned on onset and apex of the training people of a fold. A step is one arm, seed and fold.
 
-The folds are few and by subject (`loupe.evaluation.protocols.stratified_folds`) where training for each person left out is too dear; predictions carry
-the regime `folds`, and rivals are asked in the same folds.
+Folds are by subject, and few (`loupe.evaluation.protocols.stratified_folds`) where training for each person left out is too dear. Predictions
+carry the regime `folds`, and rivals are asked in the same folds.
 """
 
 from __future__ import annotations
@@ -58,10 +58,13 @@ class TuningCell:
 
 
 def tuning_cells(config: Config, task: ClipTask, weights: Mapping[str, Path]) -> list[TuningCell]:
-    """A cell for each arm of the scale, seed and fold. weights: by what an arm's `pretraining` says."""
-    arms = config.experiments.micro_expressions.fine_tuning.arms
+    """A cell for each arm of the scale, seed and fold. weights: by what an arm's `pretraining` says; KeyError where they are missing."""
+    starts = [
+        (arm, None if arm.pretraining == "none" else weights[arm.pretraining])
+        for arm in config.experiments.micro_expressions.fine_tuning.arms
+    ]
     folds = range(len(task.folds))
-    return [TuningCell(arm, seed, fold, weights.get(arm.pretraining)) for arm in arms for seed in config.scale.seeds for fold in folds]
+    return [TuningCell(arm, seed, fold, start) for arm, start in starts for seed in config.scale.seeds for fold in folds]
 
 
 def write_tuned_answers(folder: Path, cell: TuningCell, task: ClipTask, clips: Path, config: Config) -> None:
@@ -85,8 +88,10 @@ def build_tuned(config: Config, cell: TuningCell, classes: int) -> MicronClassif
 
 
 def tuned(config: Config, cell: TuningCell, task: ClipTask, pairs: OnsetApex, checkpoints: Path) -> MicronClassifier:
-    """Train on the fold's training people, for as many steps as the scale says: nothing is chosen on anybody. Classes are weighted by inverse frequency;
-    both frames of a pair share flip and shift. pairs: the task's clips."""
+    """Train on the fold's training people, for as many steps as the scale says: nothing is chosen on anybody.
+
+    Classes are weighted by inverse frequency; both frames of a pair share flip and shift. pairs: the task's clips.
+    """
     settings, schedule = config.experiments.micro_expressions.fine_tuning.recipe, config.scale.micro_finetune
     device, train = resolve_device(config.scale.device), np.flatnonzero(task.trains(task.folds[cell.fold]))
     frames = [torch.from_numpy(frame[train]).to(device) for frame in (pairs.onset, pairs.apex)]

@@ -14,8 +14,8 @@ from loupe.evaluation.protocols import Split
 
 @dataclass(frozen=True)
 class ClipTask:
-    """name: `micro` or `spotting`. part: bool (N,), which of all clips take part; rows (n): of a manifest, those clips alone. folds: of `loso_folds`, or
-    `stratified_folds`, those whose people have a clip here."""
+    """name: `micro` or `spotting`. part: bool (N,), which of all clips take part; rows (n): of a manifest, those clips alone.
+    folds: of `loso_folds` or `stratified_folds`, those whose people have a clip here."""
 
     name: str
     classes: int

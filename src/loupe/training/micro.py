@@ -127,7 +127,8 @@ def pretraining_step(
 ) -> Step:
     """Pre-training on the store `clips` with the study's first seed as a step: `micron_bert.safetensors` and `history.parquet`.
 
-    arm: what is exchanged in the network. dose: only half of the people, this share of them from the upper half (`loupe.data.skew`). start: as in `pretrain`.
+    arm: what is exchanged in the network. dose: only half of the people, this share of them from the upper half (`loupe.data.skew`).
+    start: as in `pretrain`.
     """
     read = part_of(config, *MICRON_READ, "data.seed") if dose is not None else part_of(config, *MICRON_READ)
     arguments = {"clips": clips, "config": read, "arm": arm, "dose": dose, "start": start, "seed": config.scale.seeds[0]}
