@@ -30,8 +30,9 @@ from loupe.training.checkpoint import load_weights
 from loupe.training.clip_steps import head_recipe
 from loupe.training.clip_tasks import clip_tasks
 from loupe.training.device import prepare_torch
+from loupe.training.features_micron import onset_apex_features
 from loupe.training.loso import loso_heads, loso_probabilities
-from loupe.training.micro import onset_apex_features, patch_maps, pretrain, swap_signal
+from loupe.training.micro import patch_maps, pretrain, swap_signal
 
 
 def main() -> None:

@@ -36,6 +36,7 @@ from loupe.training.checkpoint import load_weights
 from loupe.training.clip_steps import head_recipe
 from loupe.training.clip_tasks import clip_tasks
 from loupe.training.device import resolve_device, workers_on
+from loupe.training.features_micron import onset_apex_features
 from loupe.training.jobs import Workers
 from loupe.training.loso import loso_heads
 
@@ -134,7 +135,7 @@ def left_out(config: Config, root: Path, arm: str, seed: int, made: Path) -> pd.
     model = build_micron_bert(config, seed)
     load_weights(made / "micron_bert.safetensors", model)
     (said,) = loso_heads(
-        task, micro.onset_apex_features(model, pairs.onset, pairs.apex, config.experiments.micro_expressions.readout), head_recipe(config)
+        task, onset_apex_features(model, pairs.onset, pairs.apex, config.experiments.micro_expressions.readout), head_recipe(config)
     )
     return labelled(answers(task.rows, said).assign(fold=task.subjects), Label(task.name, arm, seed=seed))
 

@@ -92,6 +92,7 @@ def test_a_scale_with_more_runs_what_the_experiments_list_under_more_and_laptop_
         "lbp-top",
         "flow-cnn",
         "difference-vit",
+        "micron-bert-mean",
         "micron-bert-topk",
     }
     tuned = [[(arm.pretraining, arm.readout) for arm in found.micro_expressions.fine_tuning.arms] for found in (laptop, gpu)]

@@ -228,9 +228,9 @@ def test_a_tiny_study_of_each_kind_runs_on_look_alikes(study, tmp_path):
     from loupe.models.baselines.linear import make_majority
     from loupe.training.checkpoint import save_weights
     from loupe.training.clip_tasks import clip_tasks
+    from loupe.training.features_micron import onset_apex_features
     from loupe.training.loso import HeadRecipe, loso_heads, loso_probabilities
     from loupe.training.mae_face import pretrain as pretrain_mae
-    from loupe.training.micro import onset_apex_features
     from loupe.training.micro import pretrain as pretrain_micron
     from loupe.training.stills import Labelled, StillCell, StillData, finetune, predict
 

@@ -119,9 +119,9 @@ def test_a_setting_makes_its_own_steps_stale(folder, override, stale):
         ("models.dual_view", CELLS),
         ("training.stills", CELLS),
         ("models.micron_bert", MICRON | SECOND),
-        ("models.micron_classifier", SECOND),
+        ("models.micron_classifier", SECOND | {"Micron-BERT features"}),
         ("models.micro_attention", MICRON | SECOND),
-        ("faces", DATA),
+        ("faces", DATA | CELLS),  # views are cut in the frame of the faces
         ("data.sources", DATA),
         ("models.baselines.optical_flow", {"flow features"}),
         ("models.vit", MAE | CELLS | MICRON | SECOND | {"MAE features", "flow SVM"}),  # one classifier of clips is a small ViT

@@ -5,17 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from loupe.config import Config
+from loupe.data.augment import to_float
 from loupe.data.clips import onset_and_apex
 from loupe.data.store import read_store
 from loupe.experiments import MicronArm
+from loupe.models.micron_bert import MicronBert
+from loupe.models.micron_classifier import read_pair
 from loupe.part import part_of
 from loupe.steps import Step
 from loupe.training.build_micron import build_micron_bert, exchanged_by
 from loupe.training.checkpoint import load_weights
 from loupe.training.device import resolve_device
-from loupe.training.micro import MICRON_READ, onset_apex_features
+from loupe.training.micro import MICRON_READ
 
 
 def micron_step(name: str, clips: Path, weights: Path | None, config: Config, arm: MicronArm | None = None, **options: object) -> Step:
@@ -46,3 +50,15 @@ def write_micron_features(
         load_weights(weights, model)
     model = model.to(resolve_device(config.scale.device))
     np.save(folder / "features.npy", onset_apex_features(model, pairs.onset, pairs.apex, readout))
+
+
+@torch.inference_mode()
+def onset_apex_features(model: MicronBert, onset: np.ndarray, apex: np.ndarray, readout: str) -> np.ndarray:
+    """Features (N, 16 D), or (N, 2 D) with `mean`, of uint8 frame pairs (N, H, W, 3), read as `loupe.models.micron_classifier` says."""
+    device = next(model.parameters()).device
+    model.eval()
+    parts = []
+    for start in range(0, len(onset), 128):
+        pair = [to_float(torch.from_numpy(np.ascontiguousarray(x[start : start + 128])).to(device)) for x in (onset, apex)]
+        parts.append(read_pair(model.encoder, model.attention, *pair, readout).float().cpu())
+    return torch.cat(parts).numpy()

@@ -17,7 +17,6 @@ from loupe.errors import LoupeError
 from loupe.experiments import MicronArm
 from loupe.models.agreement import dino_schedules
 from loupe.models.micron_bert import MicronBert, swap_blocks
-from loupe.models.micron_classifier import read_pair
 from loupe.models.patches import patchify
 from loupe.part import part_of
 from loupe.steps import CHECKPOINTS, Step
@@ -173,18 +172,6 @@ def swap_signal(model: MicronBert, config: Config, clips: Store, seed: int, pair
         totals["unchanged"] += float(change.mean(1).sum())
         totals["reconstruction"] += float(missed.mean((1, 2, 3)).sum())
     return {name: total / pairs for name, total in totals.items()}
-
-
-@torch.inference_mode()
-def onset_apex_features(model: MicronBert, onset: np.ndarray, apex: np.ndarray, readout: str) -> np.ndarray:
-    """Features (N, 16 D), or (N, 2 D) with `mean`, of uint8 frame pairs (N, H, W, 3), read as `loupe.models.micron_classifier` says."""
-    device = next(model.parameters()).device
-    model.eval()
-    parts = []
-    for start in range(0, len(onset), 128):
-        pair = [to_float(torch.from_numpy(np.ascontiguousarray(x[start : start + 128])).to(device)) for x in (onset, apex)]
-        parts.append(read_pair(model.encoder, model.attention, *pair, readout).float().cpu())
-    return torch.cat(parts).numpy()
 
 
 @torch.inference_mode()
