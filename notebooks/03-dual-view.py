@@ -24,6 +24,11 @@
 # map shown below; the skip keeps the examined view. The paper does not print these formulas; which choices are
 # ours stands in `src/loupe/models/fusion_attention.py`, line by line (F1–F6).
 #
+# What every arm's **head** sees are the last block's tokens $z_l$, averaged over each of the 4 × 4 cells $c$ of the
+# patch grid, so that it knows *where* something is (one cell, the mean of all, is `dual_view.head=mean`):
+#
+# $$\text{logits} = W\, \mathrm{dropout}\Big(\mathrm{concat}_c\, \mathrm{LN}\big(\tfrac{1}{|c|} \textstyle\sum_{l \in c} z_l\big)\Big) + b$$
+#
 # A second view also means more computation and more parameters. So "two views beat one" proves nothing until it
 # also beats **the same face twice** (`duplicate`: same FLOPs, same parameters, no new picture) and **one view
 # with an equally deep network** (`single-deep`).
@@ -36,6 +41,8 @@
 # * Local, there called $N$, is `self.local_attention(u, tokens, self.nearby)` (`src/loupe/models/fusion_attention.py`)
 # * $g$ is `pair.shape[1] * self.importance(pair).squeeze(-1).softmax(dim=-1)` (`src/loupe/models/fusion_attention.py`)
 # * $F$ is `x + change` with `change = self.gamma * self.mlp(` (`src/loupe/models/fusion_attention.py`)
+# * the head is `self.head(self.dropout(self._pool(x)))` with
+#   `self.encoder.norm(grid_means(patches, self.encoder.grid, self.side)).flatten(1)` (`src/loupe/models/dual_view.py`)
 
 # %% tags=["parameters"]
 overrides = []

@@ -98,7 +98,6 @@ def test_a_scale_with_more_runs_what_the_experiments_list_under_more_and_laptop_
     tuned = [[(arm.pretraining, arm.readout) for arm in found.micro_expressions.fine_tuning.arms] for found in (laptop, gpu)]
     assert tuned[0] == [(start, "dma") for start in ("none", "micron-bert", "mae-face", "mae-face+micron-bert")]
     assert tuned[1][:4] == tuned[0] and {readout for start, readout in tuned[1] if start == "mae-face"} == {"dma", "token", "mean"}
-    assert [arm.name for arm in gpu.low_label.arms if arm not in laptop.low_label.arms] == ["small-cnn"]
     assert laptop.low_label.frames.arms == [] and [arm.name for arm in gpu.low_label.frames.arms] == ["mae-fusion"]
     assert [arm.corruption for arm in gpu.ablations.micro] == ["swap"] * 3 + ["mask", "swap"] and len(laptop.ablations.micro) == 3
     assert gpu.ablations.skew == [0.5, 0.75, 1.0] and laptop.ablations.skew == []

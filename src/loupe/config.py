@@ -19,6 +19,7 @@ _CHOICES = {
     "scale.precision": ("fp32", "bf16"),
     "data.source": ("generated", "folder", "imported"),
     "data.nuisance": (0, 1, 2),
+    "dual_view.head": ("mean", "grid"),
     "micron_bert.dma": ("diagonal", "full", "off"),
     "micron_bert.agreement": ("mse", "dino"),
     "micron_bert.scale": ("normalised", "literal"),

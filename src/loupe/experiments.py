@@ -132,6 +132,15 @@ class FramesExperiment:
 
 
 @dataclass(frozen=True)
+class FixMatch:
+    """Where the unlabelled faces of pre-training help the small CNN (loupe.training.fixmatch)."""
+
+    fractions: list[float]
+    threshold: float  # tau: probability from which a guess is learnt from
+    weight: float  # lambda, of their loss
+
+
+@dataclass(frozen=True)
 class MoreLowLabel:
     fractions: list[float]
     people: list[float]
@@ -146,6 +155,7 @@ class LowLabelExperiment:
     arms: list[Arm]
     more: MoreLowLabel
     hog_c: list[float]
+    fixmatch: FixMatch
     frames: FramesExperiment
 
 

@@ -66,6 +66,14 @@ class FinetuneSchedule:
 
 
 @dataclass(frozen=True)
+class SmallCnn:
+    channels: list[int]  # one entry a pair of convolutions
+    times: int  # as many steps as an arm that starts from pre-training takes
+    lr: float
+    unlabelled: int  # mu of FixMatch: unlabelled faces a labelled one
+
+
+@dataclass(frozen=True)
 class MicronSchedule:
     epochs: int
     batch: int
@@ -131,6 +139,7 @@ class Scale:
     encoder: EncoderSize
     mae: MaeSchedule
     finetune: FinetuneSchedule
+    small_cnn: SmallCnn
     micron: MicronSchedule
     micro_head: MicroHead
     micro_finetune: MicroFinetune

@@ -62,6 +62,7 @@ ARMS: dict[str, ArmStyle] = {
     "single-units": ArmStyle("single view, action units", SKY, "v", "-."),
     "concat-units": ArmStyle("dual view, action units", PURPLE, "d", "-."),
     "small-cnn": ArmStyle("small CNN from scratch", GREEN, "p", "-."),
+    "fixmatch": ArmStyle("small CNN, FixMatch", BLACK, "h", ":"),
     "probe": ArmStyle("probe on frames of video", VERMILLION, "o", ":"),
     "hog": ArmStyle("HOG + logistic regression", PURPLE, "X", ":"),
     # micro-expressions
