@@ -86,6 +86,7 @@ def test_only_people_of_pre_training_are_looked_at(faces, data):
 def test_cells_are_those_that_the_experiment_asks_for(small, data, faces):
     names = lambda fraction, others: [cell.arm.name for cell in cnn_cells(small, fraction, data, others)]
     assert names(0.1, faces()) == ["small-cnn", "fixmatch"] and names(1.0, faces()) == names(0.1, None) == ["small-cnn"]
+    assert cnn_cells(replace(small, scale=replace(small.scale, more=False)), 0.1, data, faces()) == []
 
 
 def test_a_handful_is_learnt_by_heart_and_a_killed_run_ends_the_same(small, data, faces, tmp_path, monkeypatch):
