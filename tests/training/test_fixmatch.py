@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from loupe.config import Arm
-from loupe.data.store import read_store, write_store
+from loupe.data.store import Store, read_store, write_store
 from loupe.errors import LoupeError
 from loupe.evaluation.protocols import Split
 from loupe.training import fixmatch
@@ -60,7 +60,7 @@ def test_where_nothing_is_sure_it_is_supervised_training_to_the_bit(small, data,
 def test_labels_of_the_unlabelled_faces_change_nothing(small, data, faces, run_cells):
     config = with_threshold(small, 0.0)
     told = [
-        run_cells(name, CnnCell(ARM, 0.1, 0, data, unlabelled=faces(name, labels)), config=config)
+        run_cells(name, CnnCell(ARM, 0.1, 0, data, unlabelled=faces(f"stills-{name}", labels)), config=config)
         for name, labels in (("a", -1), ("b", [0, 1]))
     ]
     pd.testing.assert_frame_equal(*told)
@@ -92,7 +92,12 @@ def test_cells_are_those_that_the_experiment_asks_for(small, data, faces):
 def test_a_handful_is_learnt_by_heart_and_a_killed_run_ends_the_same(small, data, faces, tmp_path, monkeypatch):
     config = with_threshold(small, 0.6, lr=0.01, times=5)
     schedule = replace(config.scale.finetune, min_steps=12, max_steps=12, checkpoint_seconds=0.0)
-    config, store = replace(config, scale=replace(config.scale, finetune=schedule)), read_store(data.labelled)
+    config = replace(config, scale=replace(config.scale, finetune=schedule))
+    ramp = np.linspace(0, 255, small.scale.image.size, dtype=np.uint8)
+    ramps = np.stack([np.broadcast_to(ramp[:, None] if row % 2 else ramp, (len(ramp), len(ramp))) for row in range(24)])
+    store = Store(
+        np.repeat(ramps[..., None], 3, axis=-1), read_store(data.labelled).manifest
+    )  # class 0 brightens across, class 1 downwards
     cell = CnnCell(ARM, 0.1, 0, replace(data, rows=np.array([0, 1, 8, 9])), unlabelled=faces())
     model = fixmatch.train(config, cell, store, tmp_path / "whole")
     said = predict(model, ARM, Labelled(store, None), cell.data.rows)
