@@ -89,7 +89,7 @@ def test_cells_are_those_that_the_experiment_asks_for(small, data, faces):
     assert cnn_cells(replace(small, scale=replace(small.scale, more=False)), 0.1, data, faces()) == []
 
 
-def test_a_handful_is_learnt_by_heart_and_a_killed_run_ends_the_same(small, data, faces, tmp_path, monkeypatch):
+def test_a_handful_is_learnt_by_heart_and_a_killed_run_ends_the_same(small, data, tmp_path, monkeypatch):
     config = with_threshold(small, 0.6, lr=0.01, times=5)
     schedule = replace(config.scale.finetune, min_steps=12, max_steps=12, checkpoint_seconds=0.0)
     config = replace(config, scale=replace(config.scale, finetune=schedule))
@@ -98,7 +98,8 @@ def test_a_handful_is_learnt_by_heart_and_a_killed_run_ends_the_same(small, data
     store = Store(
         np.repeat(ramps[..., None], 3, axis=-1), read_store(data.labelled).manifest
     )  # class 0 brightens across, class 1 downwards
-    cell = CnnCell(ARM, 0.1, 0, replace(data, rows=np.array([0, 1, 8, 9])), unlabelled=faces())
+    write_store(tmp_path / "ramps", store.images, store.manifest)
+    cell = CnnCell(ARM, 0.1, 0, replace(data, rows=np.array([0, 1, 8, 9])), unlabelled=Unlabelled(tmp_path / "ramps", np.arange(24)))
     model = fixmatch.train(config, cell, store, tmp_path / "whole")
     said = predict(model, ARM, Labelled(store, None), cell.data.rows)
     assert said.argmax(1).tolist() == [0, 1, 0, 1]
