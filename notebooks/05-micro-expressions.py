@@ -32,7 +32,7 @@
 #   folds (`src/loupe/evaluation/metrics.py`)
 # * UF1 is `per_class_f1_of(matrices).mean(axis=-1)` (`src/loupe/evaluation/metrics.py`)
 # * UAR is `_ratio(hits, matrices.sum(axis=-1)).mean(axis=-1)` (`src/loupe/evaluation/metrics.py`)
-# * the change that is fine-tuned on, below, is `change = self._attend(last, first) - self._attend(first, last)`
+# * the change that is read, below, is `change = _p_dma(attention, last, first) - _p_dma(attention, first, last)`
 #   (`src/loupe/models/micron_classifier.py`)
 
 # %% tags=["parameters"]
