@@ -28,7 +28,9 @@
 #   **inconclusive**, too: two arms that have learnt next to nothing differ by next to nothing, which says nothing
 #   about the methods.
 #
-# Every verdict reads "on generated faces". Nobody has run the licensed data yet, and the last column says so. The
+# Every verdict reads "on generated faces". Column `real` says what the same rule said of the same sentence on real
+# photographs (`make real`, beside the study; "not run" where it asked another question). Nobody has run the
+# licensed data yet, and column `licensed` says so. The
 # papers' own numbers stand beside ours for orientation only: other data, not comparable.
 #
 # With effect $\Delta$, its interval $[l, h]$, Holm's $p$ and the smallest effect of interest $\delta$: supported
@@ -79,6 +81,8 @@ named = f"on {cfg.data.source} data (conf/study.yaml)"
 mine = claims["task"].isin(own)
 claims.loc[mine, "note"] = claims.loc[mine, "note"].str.replace("on generated faces", named, regex=False)
 where = f"{named}: {', '.join(sorted(own))}; all else on generated faces" if own else "on generated faces"
+real = pd.read_csv(session.root / "reports" / "tables" / "real-faces" / "verdicts.csv").set_index("sentence")["verdict"]
+claims["real"] = claims["sentence"].map(real).fillna("not run")
 session.write_claims(claims)
 claims["verdict"].value_counts().rename("claims").to_frame()
 

@@ -63,6 +63,7 @@ ARMS: dict[str, ArmStyle] = {
     "concat-units": ArmStyle("dual view, action units", PURPLE, "d", "-."),
     "small-cnn": ArmStyle("small CNN from scratch", GREEN, "p", "-."),
     "fixmatch": ArmStyle("small CNN, FixMatch", BLACK, "h", ":"),
+    "mae-probe": ArmStyle("MAE, frozen, linear probe", SKY, "D", "--"),
     "probe": ArmStyle("probe on frames of video", VERMILLION, "o", ":"),
     "hog": ArmStyle("HOG + logistic regression", PURPLE, "X", ":"),
     # micro-expressions

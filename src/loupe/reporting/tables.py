@@ -74,10 +74,10 @@ def readable(table: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
     return pd.DataFrame(shown, dtype=str)
 
 
-def write(table: pd.DataFrame, folder: Path, name: str, caption: str) -> list[Path]:
+def write(table: pd.DataFrame, folder: Path, name: str, caption: str, command: str | None = None) -> list[Path]:
     """Write `<name>.csv` (six decimals), `.md`, `.tex` (booktabs) and `.json` (caption, stage, command); returns the first three paths.
 
-    The page shows the CSV with this caption. The folder's name is the stage, `dvc repro <stage>` the command.
+    The page shows the CSV with this caption. The folder's name is the stage, `dvc repro <stage>` the command unless given.
     """
     if not caption.strip():
         raise LoupeError(f"Table {name} has no caption: give one, the page shows it.")
@@ -86,7 +86,7 @@ def write(table: pd.DataFrame, folder: Path, name: str, caption: str) -> list[Pa
     table.to_csv(paths[0], index=False, float_format="%.6f", lineterminator="\n")
     paths[1].write_text(markdown(readable(table)) + "\n", encoding="utf-8")
     paths[2].write_text(latex(readable(table), caption, f"tab:{name}"), encoding="utf-8")
-    about = {"caption": caption, "stage": folder.name, "command": f"dvc repro {folder.name}"}
+    about = {"caption": caption, "stage": folder.name, "command": command or f"dvc repro {folder.name}"}
     (folder / f"{name}.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return paths
 
