@@ -1,7 +1,7 @@
-"""Write what is said of the committed results, all of it from `reports/` and docs/timings.csv: `python scripts/results.py`; `--check` only compares.
+"""Write what is said of the committed results from `reports/` and docs/timings.csv: `python scripts/results.py`; `--check` only compares.
 
-Whole files: reports/results.md, reports/reproducibility-report.md and, for `dvc metrics`, reports/metrics.json. Between their marks: README.md, docs/setup.md, docs/ja.md. The words are templates in
-scripts/results/; no number that a study measures is typed by hand.
+Whole files: reports/results.md, reports/reproducibility-report.md and, for `dvc metrics`, reports/metrics.json. Between marks: README.md,
+docs/setup.md, docs/ja.md. The words are templates in scripts/results/; no number that a study measures is typed by hand.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from loupe.errors import LoupeError
-from loupe.evaluation.claims import NOT_RUN
+from loupe.evaluation.claims import NOT_RUN, read_claims
 from loupe.reporting.style import metric_name
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,27 +68,31 @@ def texts(root: Path) -> Iterator[tuple[Path, str]]:
 
 
 def collect(root: Path) -> dict[str, Any]:
-    """What the templates may speak of."""
+    """What the templates may speak of. A claim of the book that claims.csv does not hold yet was not run."""
     reports = root / "reports"
-    table = pd.read_csv(reports / "claims.csv")
-    claims = {row["id"]: claim(row) for row in table.to_dict("records")}
+    decided = {row["id"]: row for row in pd.read_csv(reports / "claims.csv").to_dict("records")}
+    book = [
+        decided.get(entry.id) or asdict(entry) | {"cells": entry.cells, "verdict": NOT_RUN}
+        for entry in read_claims(root / "conf" / "claims.yaml").claims
+    ]
+    claims = {row["id"]: claim(row) for row in book}
     papers = yaml.safe_load((root / TEMPLATES / "headlines.yaml").read_text(encoding="utf-8"))
     for name, paper in papers.items():
         if missing := [identity for identity in paper["findings"] if identity not in claims]:
             raise LoupeError(
-                f"scripts/results/headlines.yaml names {', '.join(missing)}, which reports/claims.csv does not hold: name others."
+                f"scripts/results/headlines.yaml names {', '.join(missing)}, which conf/claims.yaml does not hold: name others."
             )
-        paper["claims"] = [claims[row] for row in table.loc[table["paper"] == name, "id"]]
+        paper["claims"] = [claims[row["id"]] for row in book if row["paper"] == name]
         paper["findings"] = [claims[identity] | {"ja": said} for identity, said in paper["findings"].items()]
-    run = table[table["verdict"] != NOT_RUN]
+    run = [row for row in book if row["verdict"] != NOT_RUN]
     return {
         "papers": papers,
-        "on_record": len(table),
+        "on_record": len(book),
         "run": len(run),
-        "counts": {verdict: int((run["verdict"] == verdict).sum()) for verdict in ("supported", "not supported", "inconclusive")},
-        "floor": int((run["floor"].astype(str) == "True").sum()),
+        "counts": {verdict: sum(row["verdict"] == verdict for row in run) for verdict in ("supported", "not supported", "inconclusive")},
+        "floor": sum(str(row["floor"]) == "True" for row in run),
         "scale": yaml.safe_load((root / "conf" / "study.yaml").read_text(encoding="utf-8"))["scale"],
-        "metrics": {paper: rows.set_index("id")["effect"].to_dict() for paper, rows in run.groupby("paper", sort=False)},
+        "metrics": {name: {row["id"]: row["effect"] for row in run if row["paper"] == name} for name in papers},
         "stages": stages(root),
         "figure": about(reports / "figures" / f"{FIGURE}.json") | {"path": f"figures/{FIGURE}.png"},
         "times": times(root),
@@ -129,7 +134,11 @@ def stages(root: Path) -> list[dict[str, Any]]:
 
 
 def about(path: Path) -> dict[str, str]:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Caption, alternative text and command of a figure or table."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LoupeError(f"{path} cannot be read ({type(error).__name__}): run `dvc repro {path.parent.name}`.") from error
 
 
 def times(root: Path) -> list[dict[str, Any]]:
