@@ -70,6 +70,8 @@ def texts(root: Path) -> Iterator[tuple[Path, str]]:
 def collect(root: Path) -> dict[str, Any]:
     """What the templates may speak of. A claim of the book that claims.csv does not hold yet was not run."""
     reports = root / "reports"
+    if not (reports / "claims.csv").is_file():
+        raise LoupeError("reports/claims.csv is missing: run `dvc repro claims` first.")
     decided = {row["id"]: row for row in pd.read_csv(reports / "claims.csv").to_dict("records")}
     book = [
         decided.get(entry.id) or asdict(entry) | {"cells": entry.cells, "verdict": NOT_RUN}
