@@ -94,6 +94,8 @@ def test_no_measured_number_is_typed(name):
 def test_readme_fits_a_screen_and_a_half():
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 120 and max(map(len, lines)) <= 110
+    found = next(part for part in WRITTEN.finditer("\n".join(lines)) if part[1] == "findings")[0]
+    assert len(re.findall(r"^ *[-+*] ", found, re.MULTILINE)) == 6  # a line that wraps before a dash would begin a list
 
 
 @pytest.mark.parametrize(
