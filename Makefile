@@ -30,7 +30,7 @@ setup: .venv/ready
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Loupe needs Python 3.11 or newer, and $(PYTHON) is %d.%d: name another, e.g. make setup PYTHON=python3.12" % sys.version_info[:2])'
 	@rm -f $@
 	$(if $(MOVED),@echo "The environment in .venv was set up in another folder: it is made anew here.")
-	@echo "Setting up .venv. About 0.6 GB of packages are downloaded; on Linux several GB more, unless PIP_EXTRA_INDEX_URL names PyTorch's CPU index (README)."
+	@echo "Setting up .venv. About 0.6 GB of packages are downloaded; on Linux several GB more, unless PIP_EXTRA_INDEX_URL names PyTorch's CPU index (docs/setup.md)."
 	@echo "It took 3 minutes where it was measured (the CUDA build takes longer), and pip says nothing meanwhile. Interrupted? Start the same command again."
 	$(PYTHON) -m venv $(if $(MOVED),--clear) .venv
 	$(PIP) -r requirements.lock

@@ -160,12 +160,12 @@ def allow_without_git(root: Path) -> None:
 
 
 def copy_checkout(home: Path) -> None:
-    """Bring the copy up to date: every file that git would not ignore, but no stage output and no `dvc.lock`.
+    """Bring the copy up to date: every file that git would not ignore, but no results and no `dvc.lock`.
 
     Unchanged files are not touched (their time stamps key numba's cache); files that left the checkout leave the copy. A file that somebody
     edited in the copy is set aside before it is replaced.
     """
-    made = ["dvc.lock", "conf/study.yaml", *outputs_of_stages(ROOT)]
+    made = ["dvc.lock", "conf/study.yaml", "reports", *outputs_of_stages(ROOT)]
     files = [file for file in unignored_files(ROOT) if not any(file == out or file.startswith(f"{out}/") for out in made)]
     listing = home / COPIED
     try:
@@ -258,6 +258,8 @@ def page(home: Path) -> None:
     if not (home / "reports" / "claims.csv").is_file():
         return
     environment = os.environ | {"PYTHONPATH": str(home / "src")}
+    if home == ROOT and (home / "scripts" / "results.py").is_file():  # a copy's README speaks of the checkout's results, not of its own
+        subprocess.run([sys.executable, "scripts/results.py"], cwd=home, env=environment)
     if subprocess.run([sys.executable, "-m", "loupe.cli", "page"], cwd=home, env=environment).returncode:
         stop("The page could not be built (see above)")
     index = home / "reports" / "index.html"

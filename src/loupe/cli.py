@@ -8,6 +8,7 @@ import typer
 
 from loupe.commands.data import data
 from loupe.commands.doctor import doctor
+from loupe.commands.exercise import exercise
 from loupe.commands.export import export
 from loupe.commands.faces import faces
 from loupe.commands.figure import figure, table
@@ -35,6 +36,7 @@ app.command()(export)
 app.command()(use)
 app.command()(runs)
 app.command()(forget)
+app.command()(exercise)
 
 
 @app.command()

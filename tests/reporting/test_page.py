@@ -251,6 +251,29 @@ def test_a_claim_on_the_floor_says_so_instead_of_what_could_have_been_found(stud
     assert "✗ not supported not worse: held against a loss of 0.05" in text
 
 
+def test_claims_can_be_filtered_by_paper_verdict_and_floor_without_a_script(study, claims):
+    claims.assign(floor=[False, False, True, None]).to_csv(study / "reports" / "claims.csv", index=False)
+    source = build_page(study).read_text(encoding="utf-8")
+    for part, rows in (("yes", 1), ("no", 1), ("open", 1), ("floor", 1), ("emotic-mae", 2), ("micron-bert", 1)):
+        assert source.count(f'type="checkbox" id="show-{part}" checked') == 1
+        hidden = part if "-" in part else f"{part}-row"
+        assert f"section:has(#show-{part}:not(:checked)) .{hidden}" in source
+        shown = re.findall(rf'<(?:tr id="claim-\w+"|div) class="[^"]*\b{hidden}\b[^"]*">(.*?)</(?:tr|table)>', source, re.DOTALL)
+        assert "".join(shown).count('class="chip') == rows, part
+
+
+def test_documents_become_pages_that_print(study):
+    (study / "reports" / "results.md").write_text(
+        "# Results\n\n## The claims\n\n| a | b |\n|---|---:|\n| 1 < 2 | **3** |\n", encoding="utf-8"
+    )
+    index = _read(build_page(study))
+    assert "results.html" in index.links and "The same as documents: Results" in index.text
+    source = (study / "reports" / "results.html").read_text(encoding="utf-8")
+    page = Page(source)
+    assert "<script" not in source and page.headings == [1, 2] and "index.html" in page.links
+    assert 'tabindex="0" role="region" aria-label="Table 1 of Results"' in source and "<strong>3</strong>" in source
+
+
 def test_notebooks_become_pages_without_scripts_and_with_drawn_formulas(study):
     (study / "reports" / "notebooks-html").mkdir()
     (study / "reports" / "notebooks-html" / "09-gone.html").write_text("stale")

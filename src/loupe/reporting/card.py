@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-import re
 from pathlib import Path
 
-import mistune
 from markupsafe import Markup
 
 from loupe.errors import LoupeError
 from loupe.faces.folder.prepared_card import prepared_card
+from loupe.reporting.documents import document_html
 
 
 def card_text(root: Path) -> str | None:
@@ -22,18 +20,8 @@ def card_text(root: Path) -> str | None:
 
 
 def card_html(text: str) -> Markup:
-    """The card as a part of the page: headings two levels down, tables that slide sideways and can be reached by keyboard."""
-    body = str(mistune.create_markdown(plugins=["table"])(_deeper(text)))
-    numbers = itertools.count(1)
-    body = re.sub(
-        r"<table>(.*?)</table>",
-        lambda found: (
-            f'<div class="wide" tabindex="0" role="region" aria-label="Table {next(numbers)} of the data card">{found.group(0)}</div>'
-        ),
-        body,
-        flags=re.DOTALL,
-    )
-    return Markup(body)
+    """The card as a part of the page: headings two levels down."""
+    return document_html(_deeper(text), "the data card")
 
 
 def _deeper(text: str) -> str:

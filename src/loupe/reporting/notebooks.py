@@ -94,7 +94,7 @@ def render_notebooks(source: Path, target: Path, environment: Environment) -> li
         title = _title(notebook) or path.stem
         page = target / f"{path.stem}.html"
         body = _with_pictures(_reachable(body), source.parents[1] / "notebooks")
-        page.write_text(template.render(title=title, body=body, colours=colours, dark_colours=dark), encoding="utf-8")
+        page.write_text(template.render(title=title, body=body, home="../index.html", colours=colours, dark_colours=dark), encoding="utf-8")
         rendered.append(Rendered(path.stem, title, page))
     return rendered
 

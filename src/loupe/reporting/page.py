@@ -17,6 +17,7 @@ from loupe.errors import LoupeError
 from loupe.evaluation.claims import NOT_RUN
 from loupe.reporting import provenance, tables
 from loupe.reporting.card import card_html, card_text
+from loupe.reporting.documents import render_documents
 from loupe.reporting.drawing import render
 from loupe.reporting.effects import effect_plot
 from loupe.reporting.images import data_uri, embed
@@ -88,7 +89,7 @@ class Stage:
 
 
 def build_page(root: Path) -> Path:
-    """Write `reports/index.html`, `reports/notebooks-html/*.html` and `reports/provenance.json`; returns the first.
+    """Write `reports/index.html`, a page for each document (`reports/*.md`) and notebook, and `reports/provenance.json`; returns the first.
 
     Whatever is missing is named on the page in a sentence. Raises LoupeError only where `root` is no checkout, and where a file is damaged
     that the answer rests on (claims.csv, stages.jsonl, a notebook).
@@ -106,6 +107,7 @@ def build_page(root: Path) -> Path:
     stages = _stages(root, facts)
     claims = _claims(reports / "claims.csv")
     pictures = embed([figure.path for stage in stages.values() for figure in stage.figures], _PICTURES)
+    decided_by = next((item.source for item in (*stages["claims"].tables, *stages["claims"].figures)), None)
     answer_figures = [figure for figure in stages["claims"].figures if figure.name.startswith("effects")]
     stages["claims"].figures = [figure for figure in stages["claims"].figures if figure not in answer_figures]
     if answer_figures and not stages["claims"].figures and not stages["claims"].tables:
@@ -113,12 +115,14 @@ def build_page(root: Path) -> Path:
     page = environment.get_template("page.html.j2").render(
         facts=facts,
         claims=claims,
+        decided_by=decided_by,
         answer_figures=answer_figures,
         drawn=None if answer_figures or claims is None else _drawn(claims["decided"]),
         data=stages.pop("data"),
         card=None if (text := card_text(root)) is None else card_html(text),
         stages=list(stages.values()),
         pictures=pictures,
+        documents=[{"title": item.title, "href": _link(item.path, reports)} for item in render_documents(reports, environment)],
         notebooks=[{"name": item.name, "title": item.title, "href": _link(item.path, reports)} for item in notebooks],
         built=time.strftime("%Y-%m-%d %H:%M %Z"),
         read_me=_exists(root / "README.md", reports),
@@ -141,7 +145,7 @@ def _claims(path: Path) -> dict[str, Any] | None:
         decided, open_ = table[table["effect"].notna()], table[table["effect"].isna()]
         table["verdict"].map(lambda verdict: _MARKS[verdict])
         papers = [
-            {"title": PAPERS.get(paper, paper), "rows": [_claim(row) for row in part.to_dict("records")]}
+            {"name": paper, "title": PAPERS.get(paper, paper), "rows": [_claim(row) for row in part.to_dict("records")]}
             for paper, part in decided.groupby("paper", sort=False)
         ]
         counts = {verdict: int((decided["verdict"] == verdict).sum()) for verdict in ("supported", "not supported", "inconclusive")}
