@@ -1,4 +1,4 @@
-"""Intervals, p-values and what a study of this size can find; people are the unit of inference, seeds are drawn with them (design, Protocol 4).
+"""Intervals, p-values and what a study of this size can find; people are the unit of inference, seeds are drawn with them.
 
 Seeds are averaged inside the effect, and an interval speaks about new people read by networks trained from new seeds. It does not hold the
 spread of new pre-trainings, of which a study has one (the claims table prints how many), nor, for an arm that ran once, that of another
@@ -25,7 +25,7 @@ POWER = 0.80
 
 @dataclass(frozen=True)
 class Interval:
-    """Estimate with its two-sided interval; `error` is its standard error over people and seeds, `freedom` the degrees of freedom of `error`
+    """Estimate with its two-sided interval; `error` is its standard error over people and seeds, `freedom` its degrees of freedom
     (Satterthwaite 1946), `method` is "bca" or "percentile"."""
 
     value: float
@@ -39,7 +39,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class SeedSpread:
-    """How far an arm's seeds lie apart on everybody: scores (S,) and the variance of their mean, `raw` as observed, `own` without what people add."""
+    """How far an arm's seeds lie apart on everybody: scores (S,); variance of their mean, `raw` as observed, `own` less what people add."""
 
     scores: NDArray[np.float64]
     raw: float
@@ -63,7 +63,8 @@ def seed_spread(scores: NDArray, jackknife: NDArray) -> SeedSpread:
     """Spread of one arm's seeds from their scores on everybody (S,) and with one subject left out (n, S).
 
     Seeds that are equally good still differ on n people, and the draw of people holds that already: its jackknife variance is taken off
-    (not below 0), at the median of what S seeds would show of it. At its mean, few seeds that lie close by luck would too often count as equal.
+    (not below 0), at the median of what S seeds would show of it. At its mean, few seeds that lie close by luck would too often
+    count as equal.
     """
     n, seeds = jackknife.shape
     apart = jackknife - jackknife.mean(axis=1, keepdims=True)
@@ -93,9 +94,10 @@ def _drawn_seeds(spread: SeedSpread, resamples: int, rng: np.random.Generator, t
 def bootstrap_interval(
     effect: Effect, rng: np.random.Generator, *, resamples: int = RESAMPLES, level: float = LEVEL, small_sample: bool = True
 ) -> Interval:
-    """Interval of an effect by resampling people and, crossed with them, the seeds of each arm: BCa (Efron 1987), the percentile method where BCa
-    is undefined: where all resamples lie on one side of the estimate, or where leaving out any one person changes nothing. A resample in
-    which the score itself is undefined (AUROC without one of the classes) is left out.
+    """Interval of an effect by resampling people and, crossed with them, the seeds of each arm.
+
+    BCa (Efron 1987), the percentile method where BCa is undefined: where all resamples lie on one side of the estimate, or where leaving
+    out any one person changes nothing. A resample in which the score itself is undefined (AUROC without one of the classes) is left out.
 
     A resample is the effect on the people drawn plus what the seeds drawn change on everybody. Each arm draws seeds on its own: seed k of
     one and of the other have at most a head's first weights and an order of batches in common, and to draw them in pairs would trust that.
@@ -108,8 +110,8 @@ def bootstrap_interval(
     intervals), and expand the draw of S seeds likewise by S - 1: a bootstrap is too narrow by both factors. False: neither, as scipy has
     it.
 
-    Coverage in %, 20 people, 3 classes, 12 samples a person (400 studies); in brackets 40, 8, 32 (200). Arms that do not differ, five seeds;
-    errors of two seeds have nothing in common, or (last column) the larger part:
+    Coverage in %, 20 people, 3 classes, 12 samples a person (400 studies); in brackets 40, 8, 32 (200). Arms that do not differ, five
+    seeds; errors of two seeds have nothing in common, or (last column) the larger part:
 
     | sd of a seed's accuracy | people alone | people and seeds | errors in common |
     |---|---|---|---|
@@ -136,7 +138,7 @@ def bootstrap_interval(
 def interval_from(
     value: float, people: NDArray, jackknife: NDArray, seeds: DrawnSeeds | None = None, *, level: float = LEVEL, small_sample: bool = True
 ) -> Interval:
-    """Interval from the estimate, its replicates on resampled people (R,), its leave-one-subject-out values (n,) and what the draws of seeds add."""
+    """Interval from the estimate, its replicates on resampled people (R,), its leave-one-subject-out values (n,) and the draws of seeds."""
     seeds = seeds or DrawnSeeds(np.zeros(len(people)), ())
     defined, n, tails = np.isfinite(people), len(jackknife), np.array([(1 - level) / 2, (1 + level) / 2])
     if defined.sum() < 2 or not np.isfinite(value):

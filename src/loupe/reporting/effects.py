@@ -69,7 +69,9 @@ def ablation_effects(effects: pd.DataFrame, reference: str, xlabel: str) -> Draw
         verdict = "supported" if row.high < 0 else "not supported" if row.low > 0 else "inconclusive"
         _whisker(axis, place, row, VERDICTS[verdict][0], "D" if verdict == "inconclusive" else "o")
     whole = arm_label(reference)
-    caption = f"Difference to the whole method ({whole}) with 95 % intervals over people and seeds; left of 0, the part taken out had helped."
+    caption = (
+        f"Difference to the whole method ({whole}) with 95 % intervals over people and seeds; left of 0, the part taken out had helped."
+    )
     return Drawing(figure, caption, f"Differences to {whole}: " + "; ".join(_told(table, "part")) + ".")
 
 
