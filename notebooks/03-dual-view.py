@@ -174,7 +174,7 @@ display(session.table(scores, "conditions", caption), session.draw("conditions")
 if len(crossed):
     session.write("folds.parquet", crossed)
     gain = cross_validation.fold_gain(crossed, *experiment.cross_validation.arms, classes, cfg.scale.statistics.resamples)
-    caption = "Cross-validation by subject: gain in macro-F1 of the first arm over the second with its 95 % interval over people."
+    caption = "Cross-validation by subject: gain in macro-F1 of the first arm over the second with its 95 % interval over people and seeds."
     display(tables.readable(tables.results(crossed, classes)), session.table(gain, "folds", caption))  # noqa: F821
 
 # %% [markdown]

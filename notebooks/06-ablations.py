@@ -31,14 +31,16 @@
 # control. Two more questions follow, both about pre-training: does it still help where **looks are new**, and
 # where its **people are uneven** (scales with `more: true`)?
 #
-# With $m$ the metric on pooled predictions and $w$ the number of times each *person* is drawn, the effect of
-# taking a part out is $\Delta = m(\text{without}) - m(\text{whole})$, its replicates are $\Delta(w)$ for
-# resampled $w$, and the interval is read off their quantiles.
+# With $m$ the metric on pooled predictions, mean over seeds, and $w$ the number of times each *person* is drawn,
+# the effect of taking a part out is $\Delta = m(\text{without}) - m(\text{whole})$. Its replicates are
+# $\Delta(w)$ for resampled $w$, plus what drawing the *seeds* anew changes on everybody; the interval is read off
+# their quantiles.
 #
 # **The formulas, line by line**
 #
-# * drawing people: `replicates = effect.resampled(subject_weights(n, resamples, rng))`
+# * drawing people: `people = effect.resampled(subject_weights(n, resamples, rng))`
 #   (`src/loupe/evaluation/statistics.py`)
+# * drawing an arm's seeds: `return factor * (moved @ spread.scores)` (`src/loupe/evaluation/statistics.py`)
 # * the interval: `np.quantile(replicates, norm.cdf(quantiles) if corrected is None else corrected)`
 #   (`src/loupe/evaluation/statistics.py`)
 # * people of the upper half at dose $d$: `taken = int(np.floor(dose * count + 0.5))` (`src/loupe/data/skew.py`)
@@ -171,7 +173,7 @@ if unseen:
 
 # %%
 effects = {task: part_effects(session, task) for task in ("stills", "micro")}
-caption = "Change of the score when a part is taken out, with 95 % intervals over people (seeds averaged inside)."
+caption = "Change of the score when a part is taken out, with 95 % intervals over people and seeds."
 display(session.table(joined(list(effects.values())), "effects", caption))  # noqa: F821
 display(session.draw("effects-stills"), session.draw("effects-micro"))  # noqa: F821
 
@@ -194,7 +196,7 @@ if uneven:
     untrained = claims.cell_predictions(bare, "micro", runs)
     points = skew.skew_points(joined([*uneven, untrained]), experiment.skew, 3, cfg.scale.statistics.resamples)
     counts = new_looks.people_of_doses(frames.manifest, experiment.skew, cfg.data.seed)
-    caption = "Pre-training people from the upper and the lower half of the tones, and UF1 with its 95 % interval over people left out; "
+    caption = "Pre-training people from the upper and the lower half of the tones, and UF1 with its 95 % interval over people left out and head seeds; "
     seen = points.merge(counts, how="left", on="dose")
     display(session.table(seen, "skew", f"{caption}one pre-training a dose."), session.draw("skew"))  # noqa: F821
 session.finish()

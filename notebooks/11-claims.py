@@ -15,9 +15,10 @@
 # smallest effect that would matter (.05 macro-F1 or UF1). The rule was fixed before anything was trained:
 #
 # * the effect is the difference of the metric on **pooled** predictions, averaged over seeds;
-# * its interval comes from 10,000 resamples of **people** (BCa with t quantiles, because plain BCa covers 93
-#   instead of 95 % with 20 people; percentile where BCa is undefined), the p-value from exchanging the two arms
-#   within people; p-values are corrected by Holm within each paper;
+# * its interval comes from 10,000 resamples of **people and**, crossed with them, **seeds** (BCa, expanded by t
+#   quantiles for few people and few seeds; percentile where BCa is undefined). The p-value comes from exchanging the
+#   two arms within people, all seeds together, and is corrected by Holm within each paper. It does not know that
+#   another seed could have come out otherwise: of the two, the interval guards against a lucky seed;
 # * **supported**: interval above 0, corrected p < .05 *and* effect at least the smallest effect of interest;
 #   **not supported**: the interval's upper end lies below it; everything else is **inconclusive**, with the
 #   smallest effect this study could have found;
@@ -69,7 +70,7 @@ print(f"{len(book.claims)} claims; predictions of {', '.join(sorted(predictions)
 # ## Decide
 #
 # How many pre-trainings stand behind an arm is printed with every verdict: with one, the interval speaks of
-# people and fine-tuning seeds, not of another pre-training run.
+# people and fine-tuning seeds, not of another pre-training run. An arm of one seed has none to draw.
 
 # %%
 claims = claims_table(book, predictions, seed=cfg.data.seed, resamples=cfg.scale.statistics.resamples)
@@ -106,9 +107,9 @@ for paper in decided["paper"].unique():
 # Studies whose truth is known, made of the stored predictions (column `studies`: how many; of seeds there are
 # only so many halves): where there is no difference, "supported" may come out in at most one study of twenty;
 # where a gain of twice the detectable effect was put in, it must in nineteen (column `holds`). The column
-# `without_margin` asks interval and p alone, without the smallest effect of interest: it may lie higher, because
-# an arm's seeds do differ a little, and because a macro average of *random* labels favours whoever names all
-# classes.
+# `without_margin` asks interval and p alone, without the smallest effect of interest. For an arm against itself
+# with other seeds they must keep to the limit, too (`limit_without_margin`): an interval over people alone would not.
+# Elsewhere the share may lie higher, because a macro average of *random* labels favours whoever names all classes.
 
 # %%
 share = cfg.experiments.dual_view.fraction

@@ -154,6 +154,7 @@ class LowLabelExperiment:
     people: list[float]  # shares of the people with all their labels; an arm trained so is called <arm>-people
     arms: list[Arm]
     more: MoreLowLabel
+    doses: list[float]  # pictures that pre-training sees, times the study's
     hog_c: list[float]
     fixmatch: FixMatch
     frames: FramesExperiment

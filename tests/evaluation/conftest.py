@@ -18,19 +18,21 @@ def simulate(
     seeds: int = 3,
     skill: float = 0.6,
     spread: float = 0.15,
+    luck: float = 0.0,
     arm: str = "a",
     people: np.ndarray | None = None,
     labels: np.ndarray | None = None,
     **columns: object,
 ) -> pd.DataFrame:
-    """Predictions of one arm: right with a probability that varies between subjects (`people`), else any class at random."""
+    """Predictions of one arm: right with a probability that varies between subjects (`people`) and seeds (sd `luck`), else any class at random."""
     people = rng.normal(0, spread, subjects) if people is None else people
     n = subjects * per_subject
     owner = np.repeat(np.arange(subjects), per_subject)
     labels = rng.integers(classes, size=n) if labels is None else labels
     frames = []
     for seed in range(seeds):
-        right = rng.random(n) < np.clip(skill + people[owner], 0, 1)
+        lucky = rng.normal(0, luck) if luck else 0.0
+        right = rng.random(n) < np.clip(skill + lucky + people[owner], 0, 1)
         pred = np.where(right, labels, rng.integers(classes, size=n))
         score = rng.normal(labels * (skill * 2) + people[owner], 1.0)
         frames.append(

@@ -73,7 +73,7 @@ def decide(
     rival_cell, rival_frame = claim.b[best], frames[1 + best]
     effect = effect_of(frames[0], rival_frame, claim.metric, classes, names=(str(claim.a), str(rival_cell)))
     interval = bootstrap_interval(effect, rng, resamples=resamples)
-    p = permutation_p(effect, rng, resamples=resamples) if claim.rule == "better" else margin_p(interval, claim.sesoi, len(effect.subjects))
+    p = permutation_p(effect, rng, resamples=resamples) if claim.rule == "better" else margin_p(interval, claim.sesoi)
     seeds = [int(frame["seed"].nunique()) for frame in (frames[0], rival_frame)]
     row |= {
         "value_a": float(effect_of(frames[0], None, claim.metric, classes, names=(str(claim.a), "")).resampled(everyone)[0]),
@@ -98,15 +98,15 @@ def decide(
     return row
 
 
-def margin_p(interval: Interval, margin: float, n_subjects: int) -> float:
-    """p of "a is worse than b by `margin` or more", by t on the bootstrap error over subjects; doubled, so that .05 is where a 95 % interval ends.
+def margin_p(interval: Interval, margin: float) -> float:
+    """p of "a is worse than b by `margin` or more", by t on the error over people and seeds; doubled, so that .05 is about where a 95 % interval ends.
 
     Exchanging the arms, as `permutation_p` does, is a test of no difference and says nothing about a margin.
     """
     distance = interval.value + margin
     if interval.error == 0:
         return 0.0 if distance > 0 else 1.0
-    return float(min(1.0, 2 * t.sf(distance / interval.error, n_subjects - 1)))
+    return float(min(1.0, 2 * t.sf(distance / interval.error, interval.freedom)))
 
 
 def verdict_of(claim: Claim, effect: float, low: float, high: float, p_adjusted: float) -> str:

@@ -1,7 +1,8 @@
 """Controls of the decision rule itself, on stored predictions (design, Protocol 5).
 
-A rule that says "supported" must say it where a gain was put in, and must not say it where there is none. Studies in which the truth is known
-are made out of a real one: arms exchanged at random, labels permuted, one arm against itself with other seeds, and one arm against itself improved.
+A rule that says "supported" must say it where a gain was put in, and must not say it where there is none. Studies in which the truth is
+known are made out of a real one: arms exchanged at random, labels permuted, one arm against itself with other seeds, and one arm against
+itself improved.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from loupe.steps import Step
 
 Study = Callable[[np.random.Generator], Effect]  # makes a study of known truth
 AT_MOST, AT_LEAST = 0.05, 0.95  # share of "supported" where no difference exists, and where a gain is true
+FRESH_SEEDS = "the same arm with other seeds"
 CHUNK = 25  # studies that a process is handed at once
 
 
@@ -46,7 +48,8 @@ def supported_shares(
 ) -> np.ndarray:
     """Share of "supported" among `studies` for each smallest effect of interest in `margins` (M,). With 0 interval and p stand alone.
 
-    Each study is made and decided with a generator of its own, spawned from `rng`: the shares do not depend on the number of processes, `workers`.
+    Each study is made and decided with a generator of its own, spawned from `rng`: the shares do not depend on the number of processes,
+    `workers`.
     """
     drawn = list(zip(studies, rng.spawn(len(studies)), strict=True))
     parts = [drawn[start : start + CHUNK] for start in range(0, len(drawn), CHUNK)]
@@ -70,8 +73,8 @@ def _exchange(effect: Effect, rng: np.random.Generator) -> Effect:
 def permuted_studies(a: pd.DataFrame, b: pd.DataFrame, metric: str, classes: int, simulations: int) -> list[Study]:
     """Studies in which the labels are permuted among the samples: nobody can read them.
 
-    Not quite "no difference" for a macro average: an arm that names few classes scores lower on random labels than one that names all. So the
-    rule as used must stay below its limit here, while interval and p alone may find that small difference more often.
+    Not quite "no difference" for a macro average: an arm that names few classes scores lower on random labels than one that names all. So
+    the rule as used must stay below its limit here, while interval and p alone may find that small difference more often.
     """
     return [partial(_permute, arms_of(a, b, metric), metric, classes)] * simulations
 
@@ -84,17 +87,18 @@ def _permute(arms: list[ArmArrays], metric: str, classes: int, rng: np.random.Ge
 def fresh_seed_studies(arm: pd.DataFrame, metric: str, classes: int) -> list[Study]:
     """An arm against itself: every choice of half its seeds against an equal number of the others, on the real subjects.
 
-    Unlike `exchanged_studies` this keeps what is common to a seed (a lucky initialisation helps all subjects at once), which resampling subjects
-    cannot see. Few seeds give few, dependent studies: five give 30. Subjects are not resampled for more of them: the halves of a stored arm do
-    differ a little on its subjects, so a resampled population would hold a true difference and the study would be no null.
-    Raises LoupeError below two seeds, and for a metric that is not a function of confusion matrices.
+    Unlike `exchanged_studies` this keeps what is common to a seed (a lucky initialisation helps all subjects at once), which resampling
+    subjects alone cannot see. Few seeds give few, dependent studies: five give 30. Subjects are not resampled for more of them: the halves
+    of a stored arm do differ a little on its subjects, so a resampled population would hold a true difference and the study would be no
+    null. Raises LoupeError below four seeds (halves of one seed hold no spread to draw), and for a metric that is not a function of
+    confusion matrices.
     """
     _check_metric(metric)
     effect = effect_of(arm, None, metric, classes)
     seeds = range(len(effect.a))
     half = len(seeds) // 2
-    if half == 0:
-        raise LoupeError("an arm against itself needs at least two seeds; run another.")
+    if half < 2:
+        raise LoupeError("an arm against itself needs at least four seeds, two a side; run more.")
     pairs = [(one, other) for one in combinations(seeds, half) for other in combinations(set(seeds) - set(one), half)]
     return [partial(_halves, effect, list(one), list(other)) for one, other in pairs]
 
@@ -153,11 +157,13 @@ def control_table(
 ) -> pd.DataFrame:
     """How often the rule says "supported" in studies of known truth, made of the stored predictions of two arms.
 
-    simulations: studies of each control; an arm against itself has as many as its seeds can be halved. The table does not depend on `workers`.
+    simulations: studies of each control; an arm against itself has as many as its seeds can be halved. The table does not depend on
+    `workers`.
 
-    Columns: control, truth (`no difference` or `a gain`), supported (share, the rule as used), limit (largest share allowed, or smallest where a
-    gain is true), holds (whether `supported` keeps to it), without_margin (share with smallest effect of interest 0: interval and p alone, harder
-    on the rule than its use), studies (their number).
+    Columns: control, truth (`no difference` or `a gain`), supported (share, the rule as used), limit (largest share allowed, or smallest
+    where a gain is true), without_margin (share with smallest effect of interest 0: interval and p alone, harder on the rule than its use),
+    limit_without_margin (largest share allowed there; given for an arm against itself, which tells whether the interval holds seeds), holds
+    (whether the limits are kept), studies (their number).
     """
     a, b, metric, classes = compared.a, compared.b, compared.metric, compared.classes
     effect = effect_of(a, b, metric, classes)
@@ -166,15 +172,17 @@ def control_table(
         "arms exchanged at random within subjects": exchanged_studies(effect, simulations),
         "labels permuted": permuted_studies(a, b, metric, classes, simulations),
     }
-    if a["seed"].nunique() > 1:
-        nulls["the same arm with other seeds"] = fresh_seed_studies(a, metric, classes)
+    if a["seed"].nunique() >= 4:
+        nulls[FRESH_SEEDS] = fresh_seed_studies(a, metric, classes)
     gains = {f"a gain of {gain:.3f} put in": improved_studies(b, metric, classes, gain, simulations)}
     table = []
     for truth, limit, controls in (("no difference", AT_MOST, nulls), ("a gain", AT_LEAST, gains)):
         for name, studies in controls.items():
             rule, bare = supported_shares(studies, (sesoi, 0.0), rng, resamples=resamples, workers=workers)
-            holds = bool(rule <= limit) if controls is nulls else bool(rule >= limit)
-            found = {"supported": rule, "limit": limit, "holds": holds, "without_margin": bare, "studies": len(studies)}
+            bare_limit = AT_MOST if name == FRESH_SEEDS else np.nan
+            holds = bool(rule <= limit and not bare > bare_limit) if controls is nulls else bool(rule >= limit)
+            found = {"supported": rule, "limit": limit, "without_margin": bare, "limit_without_margin": bare_limit}
+            found |= {"holds": holds, "studies": len(studies)}
             table.append({"control": name, "truth": truth} | found)
     return pd.DataFrame(table)
 

@@ -3,10 +3,11 @@
 An effect is held as statistics *per subject* (confusion matrices, sums, win counts), because the subject is the unit of inference (design,
 Protocol 4). Two questions can be put to it, each for thousands of draws at once:
 
-* `resampled(weights)`: its value when subject i counts `weights[:, i]` times: the bootstrap and the jackknife;
+* `scores(weights)`: what each seed of each arm scores when subject i counts `weights[:, i]` times, of which `resampled` is the difference of
+  the arms' means: the bootstrap and the jackknife, and how far seeds lie apart;
 * `exchanged(swaps)`: its value when the two arms are exchanged within the subjects marked in `swaps`: the permutation test.
 
-All seeds share the draw. An arm with one deterministic run (an SVM, say) stands against every seed of the other arm.
+All seeds share the draw of subjects. An arm with one deterministic run (an SVM, say) stands against every seed of the other arm.
 """
 
 from __future__ import annotations
@@ -33,8 +34,13 @@ class Effect(Protocol):
 
     subjects: tuple[str, ...]
 
+    def scores(self, weights: NDArray) -> list[NDArray[np.float64]]:
+        """Score of each seed under subject weights (R, n): one (R, S) an arm."""
+
     def resampled(self, weights: NDArray) -> NDArray[np.float64]:
         """Value under subject weights (R, n) -> (R,)."""
+        means = [scores.mean(axis=1) for scores in self.scores(weights)]
+        return means[0] if len(means) == 1 else means[0] - means[1]
 
     def exchanged(self, swaps: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Value with the arms exchanged within marked subjects (R, n) -> (R,); defined for two arms."""
@@ -44,7 +50,7 @@ class Effect(Protocol):
 
 
 @dataclass(frozen=True)
-class CountsEffect:
+class CountsEffect(Effect):
     """Effect of a score that is a function of sums over samples: confusion matrices, or sums and counts for a mean.
 
     a, b (S, n, ...): statistics of each seed and subject; b is None for the score of a single arm.
@@ -56,23 +62,22 @@ class CountsEffect:
     b: NDArray | None
     score: Callable[[NDArray], NDArray[np.float64]]
 
-    def _mean_score(self, weights: NDArray, statistics: NDArray, offset: NDArray | float = 0.0) -> NDArray[np.float64]:
+    def _scores(self, weights: NDArray, statistics: NDArray, offset: NDArray | None = None) -> NDArray[np.float64]:
         n_seeds, n, *shape = statistics.shape
-        total = np.zeros(len(weights))
+        found = np.empty((len(weights), n_seeds))
         for seed in range(n_seeds):
             sums = weights @ statistics[seed].reshape(n, -1).astype(np.float64)
-            sums = sums.reshape(-1, *shape)
-            total += self.score(sums + (offset if np.isscalar(offset) else offset[seed]))
-        return total / n_seeds
+            found[:, seed] = self.score(sums.reshape(-1, *shape) + (0.0 if offset is None else offset[seed]))
+        return found
 
-    def resampled(self, weights: NDArray) -> NDArray[np.float64]:
-        value = self._mean_score(weights, self.a)
-        return value if self.b is None else value - self._mean_score(weights, self.b)
+    def scores(self, weights: NDArray) -> list[NDArray[np.float64]]:
+        return [self._scores(weights, arm) for arm in (self.a, self.b) if arm is not None]
 
     def exchanged(self, swaps: NDArray[np.bool_]) -> NDArray[np.float64]:
         a, b = np.broadcast_arrays(self.a, _second_arm(self.b))
         marked = swaps.astype(np.float64)
-        return self._mean_score(marked, b - a, a.sum(axis=1)) - self._mean_score(marked, a - b, b.sum(axis=1))
+        gaps = self._scores(marked, b - a, a.sum(axis=1)) - self._scores(marked, a - b, b.sum(axis=1))
+        return gaps.mean(axis=1)
 
     def after_exchange(self, swap: NDArray[np.bool_]) -> CountsEffect:
         a, b = np.broadcast_arrays(self.a, _second_arm(self.b))
@@ -81,7 +86,7 @@ class CountsEffect:
 
 
 @dataclass(frozen=True)
-class AurocEffect:
+class AurocEffect(Effect):
     """Effect on the area under the ROC curve, exact under any subject weights.
 
     AUROC is a ratio of sums over pairs of subjects, sum w_i w_j U_ij / (sum w_i P_i)(sum w_j N_j), where U_ij counts the wins of the positives of
@@ -101,15 +106,13 @@ class AurocEffect:
     def _pairs(self, weights: NDArray) -> NDArray[np.float64]:
         return (weights @ self.positives) * (weights @ self.negatives)
 
-    def _areas(self, weights: NDArray, arm: int) -> NDArray[np.float64]:
-        wins = sum(np.einsum("ri,ri->r", weights @ seed[arm, arm], weights) for seed in self.wins) / len(self.wins)
-        pairs = self._pairs(weights)
-        return np.divide(wins, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
-
-    def resampled(self, weights: NDArray) -> NDArray[np.float64]:
+    def scores(self, weights: NDArray) -> list[NDArray[np.float64]]:
         weights = np.asarray(weights, dtype=np.float64)
-        value = self._areas(weights, 0)
-        return value if self._arms == 1 else value - self._areas(weights, 1)
+        pairs = self._pairs(weights)[:, None]
+        wins = [
+            np.stack([np.einsum("ri,ri->r", weights @ seed[arm, arm], weights) for seed in self.wins], axis=1) for arm in range(self._arms)
+        ]
+        return [np.divide(won, pairs, out=np.full(won.shape, np.nan), where=pairs > 0) for won in wins]
 
     def exchanged(self, swaps: NDArray[np.bool_]) -> NDArray[np.float64]:
         if self._arms == 1:
@@ -134,52 +137,50 @@ class AurocEffect:
 
 
 @dataclass(frozen=True)
-class SensitivityEffect:
+class SensitivityEffect(Effect):
     """Effect on the sensitivity at a false-alarm rate; a threshold looks at all rows, so draws are computed on rows, in chunks.
 
-    rows (N,): subject index of each sample; positive (N,); scores (S, A, N).
+    rows (N,): subject index of each sample; positive (N,); ranks (S, A, N) of their scores.
     """
 
     subjects: tuple[str, ...]
     rows: NDArray[np.int64]
     positive: NDArray[np.bool_]
-    scores: NDArray[np.float64]
+    ranks: NDArray[np.float64]
     fpr: float = FALSE_ALARMS
 
-    def resampled(self, weights: NDArray) -> NDArray[np.float64]:
-        signs = (1.0,) if self.scores.shape[1] == 1 else (1.0, -1.0)
-        return self._chunked(
-            np.asarray(weights, dtype=np.float64),
-            lambda part: sum(
-                sign * weighted_sensitivity(seed[arm][None], part[:, self.rows], self.positive, self.fpr)
-                for seed in self.scores
-                for arm, sign in enumerate(signs)
-            ),
-        )
+    def scores(self, weights: NDArray) -> list[NDArray[np.float64]]:
+        def reached(part: NDArray[np.float64]) -> NDArray[np.float64]:
+            counts = part[:, self.rows]
+            seeds = [[weighted_sensitivity(arm[None], counts, self.positive, self.fpr) for arm in seed] for seed in self.ranks]
+            return np.array(seeds).transpose(2, 0, 1)
+
+        found = self._chunked(np.asarray(weights, dtype=np.float64), reached)
+        return [found[..., arm] for arm in range(found.shape[-1])]
 
     def exchanged(self, swaps: NDArray[np.bool_]) -> NDArray[np.float64]:
-        if self.scores.shape[1] == 1:
+        if self.ranks.shape[1] == 1:
             _second_arm(None)
         once = np.ones((1, len(self.rows)))
 
         def difference(part: NDArray[np.bool_]) -> NDArray[np.float64]:
             marked, total = part[:, self.rows], 0.0
-            for a, b in self.scores:
+            for a, b in self.ranks:
                 total = total + weighted_sensitivity(np.where(marked, b, a), once, self.positive, self.fpr)
                 total = total - weighted_sensitivity(np.where(marked, a, b), once, self.positive, self.fpr)
-            return total
+            return total / len(self.ranks)
 
         return self._chunked(swaps, difference)
 
     def after_exchange(self, swap: NDArray[np.bool_]) -> SensitivityEffect:
-        if self.scores.shape[1] == 1:
+        if self.ranks.shape[1] == 1:
             _second_arm(None)
-        scores = np.where(swap[self.rows], self.scores[:, ::-1], self.scores)
-        return SensitivityEffect(self.subjects, self.rows, self.positive, scores, self.fpr)
+        ranks = np.where(swap[self.rows], self.ranks[:, ::-1], self.ranks)
+        return SensitivityEffect(self.subjects, self.rows, self.positive, ranks, self.fpr)
 
     def _chunked(self, draws: NDArray, function: Callable[[NDArray], NDArray[np.float64]]) -> NDArray[np.float64]:
         parts = [function(draws[start : start + CHUNK]) for start in range(0, len(draws), CHUNK)]
-        return np.concatenate(parts) / len(self.scores)
+        return np.concatenate(parts)
 
 
 def _second_arm(b: NDArray | None) -> NDArray:

@@ -40,8 +40,8 @@ def training_curves(history: pd.DataFrame, caption: str) -> Drawing:
 def low_label_points(predictions: pd.DataFrame, classes: int, generator: np.random.Generator, resamples: int = RESAMPLES) -> pd.DataFrame:
     """Macro-F1 of each arm at each share of labels: columns arm, fraction, value, low, high, n_seeds, n_subjects.
 
-    `value` is the mean over seeds of the score of the pooled predictions; `low` and `high` bound the 95 % interval over resampled subjects,
-    seeds averaged inside. Raises LoupeError where several tasks, splits or states are mixed.
+    `value` is the mean over seeds of the score of the pooled predictions; `low` and `high` bound the 95 % interval over people
+    and seeds. Raises LoupeError where several tasks, splits or states are mixed.
     """
     require(predictions, ("arm", "fraction", "seed", "sample", "subject", "label", "pred"), "predictions")
     one_state(predictions)
@@ -53,7 +53,7 @@ def low_label_points(predictions: pd.DataFrame, classes: int, generator: np.rand
 
 
 def score_interval(part: pd.DataFrame, metric: str, classes: int, generator: np.random.Generator, resamples: int) -> dict[str, float]:
-    """Score of one arm's pooled predictions, mean over seeds, its 95 % interval over people: value, low, high, n_seeds, n_subjects."""
+    """Score of one arm's pooled predictions, mean over seeds, its 95 % interval over people and seeds: value, low, high, n_seeds, n_subjects."""
     interval = bootstrap_interval(effect_of(part, None, metric, classes, names=(part["arm"].iloc[0], "")), generator, resamples=resamples)
     bounds = {"value": interval.value, "low": interval.low, "high": interval.high}
     return bounds | {"n_seeds": part["seed"].nunique(), "n_subjects": part["subject"].nunique()}
@@ -61,7 +61,7 @@ def score_interval(part: pd.DataFrame, metric: str, classes: int, generator: np.
 
 @styled
 def low_label_curves(points: pd.DataFrame, floor: float, ceiling: float | None = None) -> Drawing:
-    """Macro-F1 over the share of labels (logarithmic), one curve an arm, its 95 % interval over subjects as a band.
+    """Macro-F1 over the share of labels (logarithmic), one curve an arm, its 95 % interval over people and seeds as a band.
 
     Args:
         points: what `low_label_points` returns.
@@ -91,7 +91,7 @@ def low_label_curves(points: pd.DataFrame, floor: float, ceiling: float | None =
     axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     levels = "AU oracle with all labels (ceiling) and majority class (floor)" if ceiling is not None else "majority class (floor)"
     caption = (
-        f"Macro-F1 on {points['n_subjects'].max()} unseen people over the share of labels; bands: 95 % over people, seeds averaged inside. "
+        f"Macro-F1 on {points['n_subjects'].max()} unseen people over the share of labels; bands: 95 % over people and seeds. "
         f"Dotted: {levels}."
     )
     told = []

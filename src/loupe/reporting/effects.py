@@ -17,7 +17,7 @@ from loupe.reporting.style import BLACK, GREY, PAGE, VERDICTS, arm_label, styled
 
 _WRAP = 40  # letters of a row's name on one line
 _RULE = (
-    "Effect of each claim with its 95 % interval over people. Supported: the interval lies above 0, the corrected p is below .05 and the "
+    "Effect of each claim with its 95 % interval over people and seeds. Supported: the interval lies above 0, the corrected p is below .05 and the "
     "effect reaches the smallest effect of interest. Not supported: the interval ends below that. Else inconclusive."
 )
 
@@ -69,7 +69,9 @@ def ablation_effects(effects: pd.DataFrame, reference: str, xlabel: str) -> Draw
         verdict = "supported" if row.high < 0 else "not supported" if row.low > 0 else "inconclusive"
         _whisker(axis, place, row, VERDICTS[verdict][0], "D" if verdict == "inconclusive" else "o")
     whole = arm_label(reference)
-    caption = f"Difference to the whole method ({whole}) with 95 % intervals over people; left of 0, the part taken out had helped."
+    caption = (
+        f"Difference to the whole method ({whole}) with 95 % intervals over people and seeds; left of 0, the part taken out had helped."
+    )
     return Drawing(figure, caption, f"Differences to {whole}: " + "; ".join(_told(table, "part")) + ".")
 
 

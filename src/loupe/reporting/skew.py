@@ -19,7 +19,7 @@ TRAINED, UNTRAINED = "micron-bert", "micron-bert-untrained"
 def skew_points(predictions: pd.DataFrame, doses: Sequence[float], classes: int, resamples: int) -> pd.DataFrame:
     """UF1 of each dose and, last, of the untrained copy (dose NaN): columns arm, dose, value, low, high, n_seeds, n_subjects.
 
-    `value` is the mean over head seeds of the score of the pooled predictions, `low` and `high` bound its 95 % interval over people. All rows
+    `value` is the mean over head seeds of the score of the pooled predictions, `low` and `high` bound its 95 % interval over people and head seeds. All rows
     share their resamples. Raises LoupeError without doses, where a dose has no predictions, and for predictions of several tasks.
     """
     if not doses:
@@ -37,7 +37,7 @@ def skew_points(predictions: pd.DataFrame, doses: Sequence[float], classes: int,
 
 @styled
 def skew_curve(points: pd.DataFrame) -> Drawing:
-    """UF1 over the dose with 95 % intervals over people, and the untrained copy as a line with its own interval as a band.
+    """UF1 over the dose with 95 % intervals over people and head seeds, and the untrained copy as a line with its own interval as a band.
 
     points: what `skew_points` returns. Raises LoupeError for a missing column or an empty table.
     """
@@ -56,7 +56,7 @@ def skew_curve(points: pd.DataFrame) -> Drawing:
     figure.legend(loc="outside upper left", ncols=2)
     caption = (
         f"UF1 of Micron-BERT, leave one subject out ({int(points['n_subjects'].max())} people), over how uneven its unlabelled people were: as many "
-        "people and frames at every dose, one pre-training each. Bars and band: 95 % intervals over the people left out; they do not cover another "
+        "people and frames at every dose, one pre-training each. Bars and band: 95 % intervals over the people left out and the head seeds; they do not cover another "
         "pre-training, and a difference has an interval of its own, narrower or wider than two bars suggest."
     )
     told = [f"at {percent(row.dose)} {row.value:.3f}, interval {row.low:.3f} to {row.high:.3f}" for row in doses.itertuples()]

@@ -10,7 +10,7 @@ a number lies outside its noise. Else it is **within seed noise**. Noise of a nu
    interval for the difference of two means of seeds. `x_sd`: the ratio of variances lies between the .025 and .975 quantiles of F(n_a - 1, n_b - 1).
 2. The row has `effect`, `low` and `high`. `effect`: each side's effect lies inside the other's interval. The columns beside it (`value_a`, `value_b`,
    `low`, `high`, `detectable`): |a - b| is at most half the width of the wider interval. Beside a verdict, `p`, `p_holm` and the kind of
-   `interval` follow from the effect and are judged through the verdict. (These intervals are over people; seeds that were averaged move an effect by less.)
+   `interval` follow from the effect and are judged through the verdict. (These intervals hold people and seeds.)
 3. Neither: |a - b| <= 1 % of |a|. One seed, or none, tells no spread; this is room for another processor's order of sums, not for another result.
 
 Numbers on one side only (a score that became undefined) are different. Rule 3 with equal seeds on one machine should never be needed: there, equal

@@ -41,7 +41,7 @@ def fold_cells(config: Config, arms: Sequence[Arm], folds: Sequence[Split], vaul
 
 
 def fold_gain(crossed: pd.DataFrame, arm: str, against: str, classes: int, resamples: int) -> pd.DataFrame:
-    """One row: macro-F1 of `arm` minus that of `against`, predictions pooled over folds, with its 95 % interval over people."""
+    """One row: macro-F1 of `arm` minus that of `against`, predictions pooled over folds, with its 95 % interval over people and seeds."""
     pair = [crossed[crossed["arm"] == name] for name in (arm, against)]
     interval = bootstrap_interval(
         effect_of(*pair, "macro_f1", classes, names=(arm, against)), np.random.default_rng(0), resamples=resamples

@@ -40,9 +40,7 @@ def _claims(study: Study, paper: str, title: str) -> Drawing:
     if decided.empty:
         raise NothingToDraw(f"No claim of {title} was run at this scale.")
     _, where = own_tasks(study)
-    caption = (
-        f"{title}: effect of each claim with its 95 % interval over people; the tick is the smallest effect of interest. O{where[1:]}."
-    )
+    caption = f"{title}: effect of each claim with its 95 % interval over people and seeds; the tick is the smallest effect of interest. O{where[1:]}."
     return effect_plot(decided, caption)
 
 
@@ -59,7 +57,7 @@ def micron_bert(study: Study) -> Drawing:
 def part_effects(study: Study, task: str) -> pd.DataFrame:
     """Difference of each ablation of `task` (stills or micro) to the whole method: columns task, arm, metric, effect, low, high.
 
-    Intervals are over people, seeds averaged inside. Raises LoupeError where an arm or the whole method has no predictions.
+    Intervals are over people and seeds. Raises LoupeError where an arm or the whole method has no predictions.
     """
     experiment = study.config.experiments.ablations
     if task == "stills":
