@@ -55,7 +55,8 @@ def ours(shape: Shape) -> nn.Module:
 
 
 def transformers_mae(shape: Shape) -> nn.Module:
-    """`transformers.ViTMAEForPreTraining` with `norm_pix_loss` and the attention that it chooses itself. Raises ImportError where transformers is not installed."""
+    """`transformers.ViTMAEForPreTraining` with `norm_pix_loss` and the attention that it chooses itself. Raises ImportError where
+    transformers is not installed."""
     from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
     class Transformers(nn.Module):
@@ -84,7 +85,8 @@ def transformers_mae(shape: Shape) -> nn.Module:
 
 
 def lightly_mae(shape: Shape) -> nn.Module:
-    """lightly's timm modules, put together as its MAE example does, with the normalised target. Raises ImportError where lightly is missing."""
+    """lightly's timm modules, put together as its MAE example does, with the normalised target. Raises ImportError where lightly is
+    missing."""
     from lightly.models import utils
     from lightly.models.modules import MAEDecoderTIMM, MaskedVisionTransformerTIMM
     from timm.models.vision_transformer import VisionTransformer

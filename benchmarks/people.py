@@ -13,7 +13,8 @@ from loupe.errors import LoupeError
 from loupe.faces.generate import generator_version, prepare
 from loupe.faces.plan import StudySetPlan
 
-# A person is a function of (seed, role, number), so another seed means other people. Studies use conf/data's seed, 0 unless somebody sets it.
+# A person is a function of (seed, role, number), so another seed means other people. Studies use conf/data's seed, 0 unless somebody sets
+# it.
 SEED = 900_001
 
 

@@ -33,7 +33,8 @@ class Curve:
     scores: tuple[float, ...]
 
     def reaches(self, score: float) -> float | None:
-        """Seconds to the first probe that is as good as `score` and is followed by one that is, too, or by none; None if there is no such probe.
+        """Seconds to the first probe that is as good as `score` and is followed by one that is, too, or by none; None if there is no such
+        probe.
 
         One good probe alone may be luck.
         """
@@ -42,8 +43,8 @@ class Curve:
 
 
 def paper_recipe(config: Config) -> Config:
-    """MAE's own recipe at this scale's size (arXiv 2111.06377): lr 1.5e-4 a 256 images, 5 % warm-up, a decoder of two thirds of the encoder's
-    depth and width, random crops twice as far as ours."""
+    """MAE's own recipe at this scale's size (arXiv 2111.06377): lr 1.5e-4 a 256 images, 5 % warm-up, a decoder of two thirds of the
+    encoder's depth and width, random crops twice as far as ours."""
     schedule = config.scale.mae
     paper = dataclasses.replace(
         schedule,
@@ -61,7 +62,8 @@ def paper_recipe(config: Config) -> Config:
 
 
 def curve(config: Config, images: np.ndarray, labelled: Store, seed: int, checkpoints: Path, probes: int) -> Curve:
-    """Pre-train with the recipe in `config` and probe `probes` times on the way. Training people fit the probe, validation people score it."""
+    """Pre-train with the recipe in `config` and probe `probes` times on the way. Training people fit the probe, validation people score
+    it."""
     schedule, settings = config.scale.mae, config.mae_face
     device = resolve_device(config.scale.device)
     torch.manual_seed(seed)

@@ -163,7 +163,8 @@ def inputs_row(setting: Setting) -> list[Line]:
 def quality_row(setting: Setting) -> list[Line]:
     """(f) Seconds of pre-training to the probe score that the paper's recipe has at its end: its own, and our recipe's, over seeds.
 
-    What counts is the first of two probes in a row that are as good. Pre-training, probe and validation use three groups of generated people, none of them a study's.
+    What counts is the first of two probes in a row that are as good. Pre-training, probe and validation use three groups of generated
+    people, none of them a study's.
     """
     from people import unseen_people  # brings the generator and numba, which no other row needs
 

@@ -1,7 +1,7 @@
 """Speed on this machine, measured so that a stranger can measure it again: `python benchmarks/run.py --rows a,c`.
 
-Variants take turns, in at least five rounds; medians and bests are printed. The peers, transformers and lightly, come with the package's extra
-`peers`; without them their lines say so.
+Variants take turns, in at least five rounds; medians and bests are printed. The peers, transformers and lightly, come with the package's
+extra `peers`; without them their lines say so.
 """
 
 from __future__ import annotations

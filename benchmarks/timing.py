@@ -31,8 +31,9 @@ def interleaved(
 ) -> dict[str, Timing]:
     """Time each variant `rounds` times, in turn, after `warm_up` runs that do not count.
 
-    A variant that took less than `least_seconds` in its last warm-up runs several times a round, and the round's time is divided by that number:
-    a GPU's short steps are then measured as they follow each other, not with a wait after each. The device is waited for before and after.
+    A variant that took less than `least_seconds` in its last warm-up runs several times a round, and the round's time is divided by that
+    number: a GPU's short steps are then measured as they follow each other, not with a wait after each. The device is waited for before and
+    after.
     """
     repeats = {}
     for name, run in variants.items():

@@ -1,7 +1,8 @@
 """How fast an import is, and how much memory it takes: `python scripts/bench_import.py --entries 200000`.
 
-Writes cropped 224 px faces as JPEG (a few hundred, to which all entries of a faces.csv point in turn through hard links), imports them at 224 px, and prints
-pictures a second and the largest resident memory. `--photos` names a folder of photographs, in which faces are found and aligned.
+Writes cropped 224 px faces as JPEG (a few hundred, to which all entries of a faces.csv point in turn through hard links), imports them at
+224 px, and prints pictures a second and the largest resident memory. `--photos` names a folder of photographs, in which faces are found and
+aligned.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """How hard is the generated set? Classical baselines alone, on people nobody else sees: `python scripts/difficulty.py`.
 
-The bounds were set before any model of the study saw a face: HOG + logistic regression on 1,600 stills .30-.60 accuracy (8 classes, other people), optical flow
-+ linear SVM .60-.80 UF1 on 240 micro-expression clips (leave one subject out) and the frame difference below it. The seeds used here are kept for this
-purpose; the study's own seed is refused, so that difficulty can never be tuned on a test set. Prints one Markdown table a task. The AU-vector oracle is
-the ceiling: it reads the true action units. `--cnn-steps 1500` adds a small convolutional network on the stills (some minutes a seed).
+The bounds were set before any model of the study saw a face: HOG + logistic regression on 1,600 stills .30-.60 accuracy (8 classes, other
+people), optical flow
++ linear SVM .60-.80 UF1 on 240 micro-expression clips (leave one subject out) and the frame difference below it. The seeds used here are
+kept for this purpose; the study's own seed is refused, so that difficulty can never be tuned on a test set. Prints one Markdown table a
+task. The AU-vector oracle is the ceiling: it reads the true action units. `--cnn-steps 1500` adds a small convolutional network on the
+stills (some minutes a seed).
 """
 
 from __future__ import annotations
@@ -80,7 +82,8 @@ def rendered(counts: dict, seed: int, nuisance: int, name: str, options, folder:
 
 
 def stills(prepared: tuple[Store, Path], options) -> dict[str, float]:
-    """Accuracy of HOG + logistic regression and of the AU oracle, C by inner people, and of a small CNN whose steps were fixed beforehand."""
+    """Accuracy of HOG + logistic regression and of the AU oracle, C by inner people, and of a small CNN whose steps were fixed
+    beforehand."""
     store, _ = prepared
     train, test = (store.rows((store.manifest["split"] == name).to_numpy()) for name in ("train", "test"))  # nobody of the study
     scores = {}

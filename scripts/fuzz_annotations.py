@@ -1,7 +1,7 @@
 """Read thousands of damaged files (annotations, pictures, films, downloads, odd folders): `python scripts/fuzz_annotations.py 10000`.
 
-Draws new files at every start (the tests of each day read a few hundred, always the same ones). A reader must refuse a file with one sentence or account
-for every entry in it. Ends with the exit code of pytest, which prints the smallest file that broke a reader.
+Draws new files at every start (the tests of each day read a few hundred, always the same ones). A reader must refuse a file with one
+sentence or account for every entry in it. Ends with the exit code of pytest, which prints the smallest file that broke a reader.
 """
 
 from __future__ import annotations

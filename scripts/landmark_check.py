@@ -1,8 +1,9 @@
 """Do networks trained on real photographs see our faces, and where we say? `python scripts/landmark_check.py` (needs the extra `align`).
 
-Draws unoccluded stills of new people (calibration seeds, never the study's), looks for a face with MediaPipe's detector, and compares its face mesh with
-our 51 inner landmarks (iBUG 18-68) in shares of the outer-eye-corner distance. The image is set into a frame of its own edge colour, because the study's crops
-are tighter than the photographs that the detector was trained on. Targets: a face in 98 % within 30 degrees of yaw; median error of an image 6 % within 15.
+Draws unoccluded stills of new people (calibration seeds, never the study's), looks for a face with MediaPipe's detector, and compares its
+face mesh with our 51 inner landmarks (iBUG 18-68) in shares of the outer-eye-corner distance. The image is set into a frame of its own edge
+colour, because the study's crops are tighter than the photographs that the detector was trained on. Targets: a face in 98 % within 30
+degrees of yaw; median error of an image 6 % within 15.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def main() -> None:
 
 
 def compare(find, image: np.ndarray, points: np.ndarray) -> tuple[float | None, tuple[float, ...]]:
-    """Mean distance of the inner landmarks over the outer-eye-corner distance, and that of brows, nose, eyes, mouth; None where no face is found."""
+    """Mean distance of the inner landmarks over the outer-eye-corner distance, and that of brows, nose, eyes, mouth; None where no face is
+    found."""
     border = round(BORDER * len(image))
     faces = find(np.pad(image, ((border, border), (border, border), (0, 0)), mode="edge"))
     if not faces:

@@ -1,8 +1,10 @@
-"""Is Micron-BERT merely trained too briefly? `python scripts/micron_steps.py [--times 5]`, on calibration people who are in no split of the study.
+"""Is Micron-BERT merely trained too briefly? `python scripts/micron_steps.py [--times 5]`, on calibration people who are in no split of the
+study.
 
-Needs the finished stages data and micron-bert of this checkout. The untrained network, the study's own weights and pre-trainings with so many times the epochs (the same
-schedule, stretched) are read on 240 clips of 20 people of a calibration seed: UF1 of linear heads, leave one subject out, beside optical flow + linear SVM; rank
-correlation of DMA with the true motion; and what remains of the picture after the network against what swapping changes in it. Prints a line each, for docs/log.md.
+Needs the finished stages data and micron-bert of this checkout. The untrained network, the study's own weights and pre-trainings with so
+many times the epochs (the same schedule, stretched) are read on 240 clips of 20 people of a calibration seed: UF1 of linear heads, leave
+one subject out, beside optical flow + linear SVM; rank correlation of DMA with the true motion; and what remains of the picture after the
+network against what swapping changes in it. Prints a line each, for docs/log.md.
 """
 
 from __future__ import annotations

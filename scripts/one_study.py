@@ -43,8 +43,9 @@ class OneStudy:
     def _restore_locks(self) -> None:
         rwlock = self.tmp / "rwlock"
         if rwlock.is_file():
-            # The DVC of a study that was killed a moment ago needs a second to notice. After that, DVC itself speaks of owners that run. Dead
-            # ones are cleared here: DVC believes them alive when another process got their number (always so in a restarted container).
+            # The DVC of a study that was killed a moment ago needs a second to notice. After that, DVC itself speaks of owners that run.
+            # Dead ones are cleared here: DVC believes them alive when another process got their number (always so in a restarted
+            # container).
             psutil.wait_procs([psutil.Process(pid) for pid in owners(rwlock) if dvc_runs(pid)], timeout=15)
             if not any(dvc_runs(pid) for pid in owners(rwlock)):
                 rwlock.unlink()

@@ -1,10 +1,12 @@
-"""A lesson (design, Protocol 2): what does pre-training on the test people, without a label of theirs, fake? `python scripts/pretraining_leak.py`.
+"""A lesson (design, Protocol 2): what does pre-training on the test people, without a label of theirs, fake? `python
+scripts/pretraining_leak.py`.
 
-Needs the finished stage data of this checkout. Each pre-training is done twice from one seed: on the people meant for it, and with some of them exchanged for
-the test people, as many pictures each. Nothing else differs. MAE-Face is read by the linear probe of notebook 02, fitted on the training people and scored on
-the test people, and on the validation people, whom neither pre-training saw; Micron-BERT by the heads of notebook 05, leave one subject out. The guard that
-refuses such a pre-training is asked first. Every opening of test people is written to the vault's log. Prints the points that the leak adds, with 95 %
-intervals over people and, of several pairs, over pre-trainings; they go to docs/log.md and nowhere else.
+Needs the finished stage data of this checkout. Each pre-training is done twice from one seed: on the people meant for it, and with some of
+them exchanged for the test people, as many pictures each. Nothing else differs. MAE-Face is read by the linear probe of notebook 02, fitted
+on the training people and scored on the test people, and on the validation people, whom neither pre-training saw; Micron-BERT by the heads
+of notebook 05, leave one subject out. The guard that refuses such a pre-training is asked first. Every opening of test people is written to
+the vault's log. Prints the points that the leak adds, with 95 % intervals over people and, of several pairs, over pre-trainings; they go to
+docs/log.md and nowhere else.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Does the pre-trained encoder carry expression? A linear probe on people whom nobody else sees: `python scripts/probe_people.py`.
 
-Needs the finished stages data and mae-face of this checkout. Logistic regression on frozen features is fitted on the study's 1,600 training stills and
-scored on 1,280 stills of 40 people of a calibration seed, for the pre-trained encoder and for untrained ones. Notebook 02 shows the same probe on the
-study's ten validation people, too few to tell the two apart. Prints both scores, their difference and its 95 % interval over people and encoders.
+Needs the finished stages data and mae-face of this checkout. Logistic regression on frozen features is fitted on the study's 1,600 training
+stills and scored on 1,280 stills of 40 people of a calibration seed, for the pre-trained encoder and for untrained ones. Notebook 02 shows
+the same probe on the study's ten validation people, too few to tell the two apart. Prints both scores, their difference and its 95 %
+interval over people and encoders.
 """
 
 from __future__ import annotations

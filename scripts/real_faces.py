@@ -1,7 +1,8 @@
 """Does pre-training on generated faces help on photographs? `make real RAW=/your/faces` (docs: data/README.md, "Real faces").
 
-Reads a folder of labelled photographs (class sub-folders, or faces.csv), brings them into the study's frame, and compares networks and baselines in folds by
-person. Writes reports/tables/real-faces and a figure of curves; never a picture of a person. Finished steps are kept: the same command continues.
+Reads a folder of labelled photographs (class sub-folders, or faces.csv), brings them into the study's frame, and compares networks and
+baselines in folds by person. Writes reports/tables/real-faces and a figure of curves; never a picture of a person. Finished steps are kept:
+the same command continues.
 """
 
 from __future__ import annotations
@@ -81,7 +82,10 @@ def report(session: Session, folder: Path, predictions, tasks: list[real_faces.T
     book = read_claims(session.root / "conf" / "claims.yaml")
     (sentence,) = [claim.sentence for claim in book.claims if claim.id == "mae-at-100"]
     decided = real_faces.verdicts(predictions, sentence, classes, config.data.seed, resamples)
-    for name, table, words in (("scores", scores, "Macro-F1 with 95 % intervals over people and seeds"), ("verdicts", decided, "The study's rule")):
+    for name, table, words in (
+        ("scores", scores, "Macro-F1 with 95 % intervals over people and seeds"),
+        ("verdicts", decided, "The study's rule"),
+    ):
         tables.write(table, session.tables, name, f"{words}: {how}.", command=COMMAND)
     floor = macro_f1(faces.labels, np.full(len(faces.labels), np.bincount(faces.labels).argmax()), classes)
     curves = low_label_curves(points, floor)

@@ -1,9 +1,10 @@
 """The same small search of learning rate and head for every way to train a still classifier, on validation people alone.
 
-`python scripts/search_rates.py [--fractions 1.0] [--rates 3e-4 1e-3 3e-3] [--scratch-times 1 3] [--heads mean grid] [--arms scratch] [--seeds 0]`: needs the
-finished stages data and mae-face of this checkout. The arms of `conf/experiment/low_label.yaml` are trained with each rate (`scale`: each arm's own) and
-head, those from scratch with each multiple of the steps, too, and scored on the validation people; test people are not read. Prints a table, which belongs
-in docs/log.md with what was taken over into conf. The head: `--heads mean grid --rates scale --arms scratch mae --fractions 0.1 1 --seeds 0 1 2`.
+`python scripts/search_rates.py [--fractions 1.0] [--rates 3e-4 1e-3 3e-3] [--scratch-times 1 3] [--heads mean grid] [--arms scratch]
+[--seeds 0]`: needs the finished stages data and mae-face of this checkout. The arms of `conf/experiment/low_label.yaml` are trained with
+each rate (`scale`: each arm's own) and head, those from scratch with each multiple of the steps, too, and scored on the validation people;
+test people are not read. Prints a table, which belongs in docs/log.md with what was taken over into conf. The head: `--heads mean grid
+--rates scale --arms scratch mae --fractions 0.1 1 --seeds 0 1 2`.
 """
 
 from __future__ import annotations

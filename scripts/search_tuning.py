@@ -1,8 +1,9 @@
 """How should Micron-BERT be fine-tuned? Tried on calibration people who are in no split of the study: `python scripts/search_tuning.py`.
 
-Needs the finished stages data and mae-face of this checkout. 240 clips of 20 people of a calibration seed, the scale's folds by subject. A try is
-`start:readout:steps:batch`, start one of none and mae-face; the learning rates and the rest are the study's. Prints UF1 a try and seed, beside optical
-flow + linear SVM in the same folds, for docs/log.md; what was taken over stands in conf/scale and conf/experiment/micro_expressions.yaml.
+Needs the finished stages data and mae-face of this checkout. 240 clips of 20 people of a calibration seed, the scale's folds by subject. A
+try is `start:readout:steps:batch`, start one of none and mae-face; the learning rates and the rest are the study's. Prints UF1 a try and
+seed, beside optical flow + linear SVM in the same folds, for docs/log.md; what was taken over stands in conf/scale and
+conf/experiment/micro_expressions.yaml.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Run one notebook of the study under papermill: `python src/run_notebook.py SOURCE.py OUT.ipynb [-o OVERRIDE]... [-p NAME=VALUE]...`.
 
-What DVC calls for every stage. It executes the percent script (the hashed, reviewed source; a student's `.ipynb` twin is never read), shows the
-kernel's output while cells run, and writes an executed copy with nothing in it that differs between equal runs: no times, no random cell ids,
-no stderr. The commit that it ran from goes to data/logs. Parameters are strings; numbers get their type from Hydra. Nothing
-keeps computing once whoever asked for it is gone: when DVC dies, so does this runner, and when this runner dies, by whatever signal, so do the
+What DVC calls for every stage. It executes the percent script (the hashed, reviewed source; a student's `.ipynb` twin is never read), shows
+the kernel's output while cells run, and writes an executed copy with nothing in it that differs between equal runs: no times, no random
+cell ids, no stderr. The commit that it ran from goes to data/logs. Parameters are strings; numbers get their type from Hydra. Nothing keeps
+computing once whoever asked for it is gone: when DVC dies, so does this runner, and when this runner dies, by whatever signal, so do the
 kernel and its worker processes.
 """
 
@@ -12,8 +12,8 @@ from __future__ import annotations
 import os
 import sys
 
-# Extras that a run never uses and whose import costs seconds a notebook; the libraries that offer them do without: a JSON-schema format that
-# builds 35 parsers, jupytext's servers for JupyterLab, papermill's Hadoop files.
+# Extras that a run never uses and whose import costs seconds a notebook; the libraries that offer them do without: a JSON-schema format
+# that builds 35 parsers, jupytext's servers for JupyterLab, papermill's Hadoop files.
 for extra in ("rfc3987_syntax", "jupytext.sync_contentsmanager", "jupytext.async_contentsmanager", "pyarrow.fs"):
     sys.modules[extra] = None  # type: ignore[assignment]
 
@@ -209,7 +209,8 @@ def told(failure: PapermillExecutionError, options: argparse.Namespace) -> str:
 
 
 def normalise(path: Path, source: Path) -> None:
-    """Strip from an executed copy whatever differs between two equal runs, and let its pictures be those beside its `source` folder's scripts."""
+    """Strip from an executed copy whatever differs between two equal runs, and let its pictures be those beside its `source` folder's
+    scripts."""
     notebook = nbformat.read(path, as_version=4)
     pictures = Path(os.path.relpath(source / "pictures", path.parent)).as_posix()
     notebook.metadata = nbformat.from_dict(

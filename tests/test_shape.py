@@ -1,4 +1,5 @@
-"""How large a file, a function and a list of parameters may be (CONTRIBUTING). `loupe.faces` is left out: its text is the study set's version and stays as it is."""
+"""How large a file, a function and a list of parameters may be (CONTRIBUTING). `loupe.faces` is left out: its text is the study set's
+version and stays as it is."""
 
 import ast
 from pathlib import Path

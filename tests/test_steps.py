@@ -1,4 +1,5 @@
-"""Steps are computed once, known by what they depend on and by nothing else, and a kill, a full disk or a second process costs no finished one."""
+"""Steps are computed once, known by what they depend on and by nothing else, and a kill, a full disk or a second process costs no finished
+one."""
 
 import errno
 import fcntl

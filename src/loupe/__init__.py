@@ -5,8 +5,9 @@ import sys
 
 __version__ = "0.1.0"
 
-# Limits of threads, instruction sets and number formats: what a profile may export for other programs, and what changes the last bits of a sum.
-# The libraries look once, when they are loaded, so they must not see it; `prepare_torch` speaks up where torch was loaded before this package.
+# Limits of threads, instruction sets and number formats: what a profile may export for other programs, and what changes the last bits of a
+# sum. The libraries look once, when they are loaded, so they must not see it; `prepare_torch` speaks up where torch was loaded before this
+# package.
 SHAPING = (
     *("OMP_THREAD_LIMIT", "OMP_DYNAMIC", "OMP_SCHEDULE", "KMP_ALL_THREADS", "KMP_DEVICE_THREAD_LIMIT", "KMP_TEAMS_THREAD_LIMIT"),
     *("KMP_DYNAMIC_MODE", "MKL_DYNAMIC", "MKL_DOMAIN_NUM_THREADS", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ATEN_CPU_CAPABILITY"),

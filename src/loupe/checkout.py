@@ -1,4 +1,5 @@
-"""Which commit a checkout stands at, and whether its code or settings differ from it. Git is asked here alone, whatever the user's own settings."""
+"""Which commit a checkout stands at, and whether its code or settings differ from it. Git is asked here alone, whatever the user's own
+settings."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ _CODE = ("src", "conf", "dvc.yaml", "notebooks/*.py")
 def commit_of(root: Path) -> tuple[str | None, bool | None]:
     """Commit of the checkout at `root` and whether code or settings differ from it; (None, None) without git or history.
 
-    A scratch copy (`.scratch/<scale>` inside a checkout) speaks of that checkout; a ZIP unpacked inside somebody else's repository does not.
+    A scratch copy (`.scratch/<scale>` inside a checkout) speaks of that checkout; a ZIP unpacked inside somebody else's repository does
+    not.
 
     Raises LoupeError where there is a repository and git refuses to speak of it (another owner, a damaged one), as all functions here do.
     """
@@ -31,8 +33,8 @@ def commit_of(root: Path) -> tuple[str | None, bool | None]:
 def commit_that_runs(root: Path) -> tuple[str | None, bool | None]:
     """As `commit_of`, for a stage that is about to run at `root`.
 
-    A scratch copy has the commit that `scripts/study.py` hands on in LOUPE_COMMIT ("+" behind it: code or settings differed). One that is run
-    by hand has none: its checkout may have moved on since it was copied.
+    A scratch copy has the commit that `scripts/study.py` hands on in LOUPE_COMMIT ("+" behind it: code or settings differed). One that is
+    run by hand has none: its checkout may have moved on since it was copied.
     """
     if handed := os.environ.get("LOUPE_COMMIT"):
         return handed.removesuffix("+"), handed.endswith("+")
@@ -83,7 +85,8 @@ def git(root: Path, *arguments: str) -> bytes | None:
 
 
 def misleads_git(name: str) -> bool:
-    """Whether a variable may point git at another repository, or change how it reads paths: what a profile or the hook that started us exports."""
+    """Whether a variable may point git at another repository, or change how it reads paths: what a profile or the hook that started us
+    exports."""
     return name.startswith("GIT_") and not re.match("GIT_(CEILING|CONFIG_|DISCOVERY|EXEC|TEST)", name)
 
 

@@ -23,9 +23,11 @@ class Code:
         self._module = cache(self._read)
 
     def of(self, function: Callable) -> dict[str, str]:
-        """Module -> hash of what it says, for the module of `function` and all that it imports, sorted by name; without what only tells (`TELLING`).
+        """Module -> hash of what it says, for the module of `function` and all that it imports, sorted by name; without what only tells
+        (`TELLING`).
 
-        A hash is that of the syntax tree without docstrings: comments and layout change no result. Data files beside a module count as they are.
+        A hash is that of the syntax tree without docstrings: comments and layout change no result. Data files beside a module count as they
+        are.
         """
         found: dict[str, str] = {}
         waiting = [function.__module__]

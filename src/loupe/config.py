@@ -111,7 +111,8 @@ def _quoted(text: str) -> str:
 
 
 def _part_of_the_study(config: Config) -> Experiments:
-    """The experiments as this scale runs them: what they list under `more` joined or dropped, and no arm whose view these faces cannot have."""
+    """The experiments as this scale runs them: what they list under `more` joined or dropped, and no arm whose view these faces cannot
+    have."""
     found = config.experiments
     if config.scale.more:
         dual, micro, ablations, low = found.dual_view, found.micro_expressions, found.ablations, found.low_label

@@ -10,7 +10,8 @@ class LoupeError(Exception):
 
 
 def unreadable(path: Path, error: Exception, remedy: str) -> LoupeError:
-    """What to say of a file whose reading ended in `error`. `remedy` is for a damaged one; a file that the system does not open is not damaged."""
+    """What to say of a file whose reading ended in `error`. `remedy` is for a damaged one; a file that the system does not open is not
+    damaged."""
     refused = error if isinstance(error, OSError) and error.errno else None
     try:
         path.open("rb").close()

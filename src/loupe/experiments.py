@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train a still classifier. `view: default` is the study's ipsilateral view; a switch that is None is as conf/model/dual_view.yaml has it."""
+    """One way to train a still classifier. `view: default` is the study's ipsilateral view; a switch that is None is as
+    conf/model/dual_view.yaml has it."""
 
     name: str
     variant: str  # single | mean | concat | updown | late, or small-cnn: the convolutional baseline, which has no pre-training and one view

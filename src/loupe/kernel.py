@@ -1,4 +1,5 @@
-"""The kernel of a stage, which never outlives its runner: when the runner dies, by whatever signal, so do the kernel and its worker processes."""
+"""The kernel of a stage, which never outlives its runner: when the runner dies, by whatever signal, so do the kernel and its worker
+processes."""
 
 from __future__ import annotations
 

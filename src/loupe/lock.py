@@ -19,8 +19,8 @@ _PATIENCE = 600.0  # seconds for which another process is waited for
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold the lock of `folder`, which ends with its process; another process that holds it is waited for. Where the file system knows no locks, go on without
-    one and say so. Raises LoupeError after ten minutes of waiting."""
+    """Hold the lock of `folder`, which ends with its process; another process that holds it is waited for. Where the file system knows no
+    locks, go on without one and say so. Raises LoupeError after ten minutes of waiting."""
     path = folder.with_name(f"{folder.name}.lock")
     lock = _locked(path)
     lock.truncate(0)

@@ -9,7 +9,8 @@ S = TypeVar("S")
 
 
 class Absent:
-    """Stands where a step has not asked for a setting: whatever reads it fails, instead of a result that depends on more than its key says."""
+    """Stands where a step has not asked for a setting: whatever reads it fails, instead of a result that depends on more than its key
+    says."""
 
     def _refuse(self, *_: object) -> NoReturn:
         raise TypeError("this setting is not among those that the step asked for: add it where the step is made (`part_of`)")

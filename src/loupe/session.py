@@ -1,7 +1,8 @@
 """One call at the top of each notebook: settings, inputs, device, and the shelf of finished steps.
 
-Under the runner (`LOUPE_BATCH=1`) a stage writes its DVC outputs. In JupyterLab the same notebook reads the same finished steps; what an experiment there
-computes anew stays in `data/scratch`, and nothing is written to `data/runs` or `reports`: running or saving a student's notebook makes no stage stale.
+Under the runner (`LOUPE_BATCH=1`) a stage writes its DVC outputs. In JupyterLab the same notebook reads the same finished steps; what an
+experiment there computes anew stays in `data/scratch`, and nothing is written to `data/runs` or `reports`: running or saving a student's
+notebook makes no stage stale.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from loupe.training.jobs import Workers
 
 
 class Session(Study):
-    """Settings, inputs and outputs of one stage. `inputs`: folders or files of earlier stages; one that is missing is named in the error."""
+    """Settings, inputs and outputs of one stage. `inputs`: folders or files of earlier stages; one that is missing is named in the
+    error."""
 
     def __init__(self, stage: str, config: Config, root: Path, inputs: Sequence[str] = ()):
         super().__init__(root)
@@ -112,7 +114,8 @@ class Session(Study):
         return self.needed(Path("data") / "prepared" / name)
 
     def draw(self, name: str) -> Drawing | None:
-        """The stage's figure `name`, as `loupe figure` draws it; a batch run saves it. None where these faces or this scale have nothing to show."""
+        """The stage's figure `name`, as `loupe figure` draws it; a batch run saves it. None where these faces or this scale have nothing to
+        show."""
         from loupe.reporting.figures import NothingToDraw, draw
 
         try:

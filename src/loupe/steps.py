@@ -1,10 +1,11 @@
 """Finished work, remembered by what it depends on (design: train once, tell often).
 
-A step is one expensive call: draw a set, pre-train, fine-tune a cell. It is computed once and kept in a folder beside `key.json`, which says what it
-came from: the code that it runs (`loupe.code`), its arguments, and the bytes of the files among them. A stage's steps lie in its output folder, which
-DVC carries from machine to machine and does not clear (`persist`); steps of an experiment in JupyterLab, and those that a stage no longer asks for,
-lie in `data/scratch/steps` under their name and key. Whoever asks for the same step again, in a batch run, a notebook or a second checkout, gets what is
-there. A kill loses at most what was in the making; a function that writes checkpoints into `folder / CHECKPOINTS` goes on from them.
+A step is one expensive call: draw a set, pre-train, fine-tune a cell. It is computed once and kept in a folder beside `key.json`, which
+says what it came from: the code that it runs (`loupe.code`), its arguments, and the bytes of the files among them. A stage's steps lie in
+its output folder, which DVC carries from machine to machine and does not clear (`persist`); steps of an experiment in JupyterLab, and those
+that a stage no longer asks for, lie in `data/scratch/steps` under their name and key. Whoever asks for the same step again, in a batch run,
+a notebook or a second checkout, gets what is there. A kill loses at most what was in the making; a function that writes checkpoints into
+`folder / CHECKPOINTS` goes on from them.
 """
 
 from __future__ import annotations
@@ -34,10 +35,13 @@ KEY = "key.json"
 
 @dataclass(frozen=True)
 class Step:
-    """`function(folder, **arguments, **places)` writes what it makes into `folder`; it is a function of a module, and so are functions among its arguments.
+    """`function(folder, **arguments, **places)` writes what it makes into `folder`; it is a function of a module, and so are functions
+    among its arguments.
 
-    name: what its folder is called, once a stage. arguments: all that decides the result; a `Path` among them stands for the bytes of the file or folder.
-    places: what only says where helpers lie or how many processes work. size: about how long it takes, in any unit that steps made together share.
+    name: what its folder is called, once a stage. arguments: all that decides the result; a `Path` among them stands for the bytes of the
+    file or folder.
+    places: what only says where helpers lie or how many processes work. size: about how long it takes, in any unit that steps made together
+    share.
     shared: whether it travels with the stage's output; what is made again in seconds need not.
     """
 
@@ -51,7 +55,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Making:
-    """A step that is missing. folder: where it is made; home: where a batch run will put it; ingredients: what it depends on (`Shelf.ingredients`)."""
+    """A step that is missing. folder: where it is made; home: where a batch run will put it; ingredients: what it depends on
+    (`Shelf.ingredients`)."""
 
     step: Step
     folder: Path
@@ -60,7 +65,8 @@ class Making:
 
 
 class Shelf:
-    """Where a stage's finished steps stand. home: its output folder. publish: whether new steps go there (a batch run), or stay in `spare`."""
+    """Where a stage's finished steps stand. home: its output folder. publish: whether new steps go there (a batch run), or stay in
+    `spare`."""
 
     def __init__(self, home: Path, spare: Path, publish: bool):
         self.home, self.spare, self.publish = home, spare, publish
@@ -74,9 +80,9 @@ class Shelf:
         return self.make_all([step], _one_by_one)[0]
 
     def make_all(self, steps: Sequence[Step], run: Callable[[list[Making]], None]) -> list[Path]:
-        """The folders of finished steps, in the order given. `run` computes those that are missing into the folders named (see `make_folder`); of steps with
-        one key, one is computed. Steps that were whole when an error or a kill came stay so. Raises LoupeError where different steps of one stage bear
-        one name."""
+        """The folders of finished steps, in the order given. `run` computes those that are missing into the folders named (see
+        `make_folder`); of steps with one key, one is computed. Steps that were whole when an error or a kill came stay so. Raises
+        LoupeError where different steps of one stage bear one name."""
         made_of = [self.ingredients(step) for step in steps]
         unique = {entry["key"]: (step, entry) for step, entry in reversed(list(zip(steps, made_of, strict=True)))}
         missing = [
@@ -109,7 +115,8 @@ class Shelf:
         return self.spare / f"{step.name}-{key}"
 
     def _find(self, step: Step, key: str) -> Path | None:
-        """The finished folder: in `home`, or in `spare`, from where a batch run fetches it; a step that bore another name is the same step."""
+        """The finished folder: in `home`, or in `spare`, from where a batch run fetches it; a step that bore another name is the same
+        step."""
         own = self.home / step.name
         found = next((place for place in (own, self._named(step, key)) if read_key(place) == key), None) or self._under_another_name(key)
         if found is None:
@@ -180,8 +187,8 @@ class Shelf:
 
 
 def make_folder(making: Making) -> None:
-    """Compute a step into its folder, which appears whole or not at all. Another process that is making it is waited for; what it made is then taken. Of what a
-    killed run left, checkpoints stay.
+    """Compute a step into its folder, which appears whole or not at all. Another process that is making it is waited for; what it made is
+    then taken. Of what a killed run left, checkpoints stay.
 
     Raises LoupeError where the disk is full or not writable, or the other process takes longer than ten minutes.
     """

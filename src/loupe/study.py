@@ -13,7 +13,8 @@ from loupe.errors import LoupeError
 
 
 class Study:
-    """What the finished stages of the checkout at `root` left. Nothing is computed here; a missing file's error names the command that makes it."""
+    """What the finished stages of the checkout at `root` left. Nothing is computed here; a missing file's error names the command that
+    makes it."""
 
     def __init__(self, root: Path):
         self.root = root

@@ -21,8 +21,8 @@ def test_operations_are_those_of_the_matrix_products():
 
 
 def test_a_masked_autoencoder_counts_only_what_it_computes():
-    """Twelve hidden of sixteen: the encoder embeds 4 patches, its blocks see 1 + 4 tokens; the decoder's attention sees 1 + 16, its MLP and its
-    pixels only the 12. Counted by hand: products of weights, and of queries, keys, values."""
+    """Twelve hidden of sixteen: the encoder embeds 4 patches, its blocks see 1 + 4 tokens; the decoder's attention sees 1 + 16, its MLP and
+    its pixels only the 12. Counted by hand: products of weights, and of queries, keys, values."""
     width, tokens, batch = 16, 5, 2
     encoder = Encoder(image_size=32, patch_size=8, width=width, depth=1, heads=2)
     model = MaskedAutoencoder(encoder, decoder_width=8, decoder_depth=1, decoder_heads=2)

@@ -82,7 +82,8 @@ def test_the_box_follows_a_detected_face_and_stays_inside_the_picture(kind):
 
 @pytest.mark.parametrize("name", sorted(set(VIEWS) - FROM_OTHER_PICTURES))
 def test_no_hidden_pixel_reaches_a_view(labelled, tmp_path, name):
-    """Planted: other pixels under the rectangle, and other detected landmarks. The view of the covered picture keeps its bytes, that of the clean one does not."""
+    """Planted: other pixels under the rectangle, and other detected landmarks. The view of the covered picture keeps its bytes, that of the
+    clean one does not."""
     view = view_of(Arm("x", "concat", view=name), load(["scale=smoke"], Path(__file__).resolve().parents[2]))
     boxes = covered_boxes((len(ROWS), SIZE, SIZE), None, np.random.default_rng([0, 78]))
     planted = pictures()

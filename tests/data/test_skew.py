@@ -1,4 +1,5 @@
-"""Uneven pre-training people: as many of them for every dose, the stated share from one half, nested, and frames that are still those of their people."""
+"""Uneven pre-training people: as many of them for every dose, the stated share from one half, nested, and frames that are still those of
+their people."""
 
 import numpy as np
 import pandas as pd

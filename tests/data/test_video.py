@@ -26,8 +26,8 @@ def film(
     sound=0.0,
     format=None,
 ):
-    """Frames whose red says their number (x 10) and whose upper left corner is green; odd sizes are stored without chroma subsampling. aspect: of a
-    pixel; last: s that the last frame stays; sound: s of silence beside.
+    """Frames whose red says their number (x 10) and whose upper left corner is green; odd sizes are stored without chroma subsampling.
+    aspect: of a pixel; last: s that the last frame stays; sound: s of silence beside.
     """
     times = [number / 25 for number in range(count)] if times is None else times
     with av.open(str(path), "w", options=options or {}, format=format) as container:

@@ -24,7 +24,8 @@ def simulate(
     labels: np.ndarray | None = None,
     **columns: object,
 ) -> pd.DataFrame:
-    """Predictions of one arm: right with a probability that varies between subjects (`people`) and seeds (sd `luck`), else any class at random."""
+    """Predictions of one arm: right with a probability that varies between subjects (`people`) and seeds (sd `luck`), else any class at
+    random."""
     people = rng.normal(0, spread, subjects) if people is None else people
     n = subjects * per_subject
     owner = np.repeat(np.arange(subjects), per_subject)

@@ -85,7 +85,8 @@ def test_verdicts_on_a_study_with_known_truth(study):
 
 
 def test_not_worse_is_held_against_the_margin_and_not_against_zero(simulated_pair):
-    """A loss within the margin, a loss beyond it, and too few people to tell; the rule `better` on the same predictions shows the difference."""
+    """A loss within the margin, a loss beyond it, and too few people to tell; the rule `better` on the same predictions shows the
+    difference."""
     rng = np.random.default_rng(5)
     equal, far, few = (
         simulated_pair(rng, *skills, subjects=n, per_subject=40) for skills, n in (((0.6, 0.6), 60), ((0.45, 0.7), 60), ((0.6, 0.6), 4))
@@ -187,8 +188,8 @@ def test_records_of_stages_are_read(tmp_path, study):
 
 
 def test_a_cell_reads_the_people_it_names_and_no_others(tmp_path, simulated_pair):
-    """On the records of a stage: rows of training and of validation people, on which the arms differ, are planted beside scored rows, on which
-    they do not. Each claim sees its own; the one without a split none of the planted."""
+    """On the records of a stage: rows of training and of validation people, on which the arms differ, are planted beside scored rows, on
+    which they do not. Each claim sees its own; the one without a split none of the planted."""
     rng = np.random.default_rng(8)
     folder = tmp_path / "study"
     folder.mkdir()
@@ -255,7 +256,8 @@ def test_the_committed_claims():
 
 @pytest.mark.parametrize(("sharp", "verdict"), [(True, "supported"), (False, "not supported")])
 def test_the_committed_claim_about_face_parts_tells_a_map_that_finds_them_from_one_that_knows_where_faces_are(tmp_path, sharp, verdict):
-    """Through the file that notebook 04 writes: rows scored against motion stand beside rows scored against parts, each with the other's scores missing."""
+    """Through the file that notebook 04 writes: rows scored against motion stand beside rows scored against parts, each with the other's
+    scores missing."""
     rng = np.random.default_rng(0)
     parts = np.ones((36, 32, 32), dtype=np.uint8)
     for face in parts:  # a mouth anywhere in the lower half

@@ -64,7 +64,8 @@ def test_permuted_labels_are_not_supported(simulated_pair):
 
 
 def test_on_random_labels_a_macro_average_favours_whoever_names_all_classes(simulated):
-    """Why permuted labels are judged by the rule as used: interval and p alone rightly find that a constant guess scores lower than a random one."""
+    """Why permuted labels are judged by the rule as used: interval and p alone rightly find that a constant guess scores lower than a
+    random one."""
     rng = np.random.default_rng(8)
     arm = simulated(rng, subjects=40, per_subject=16, classes=8, seeds=1, skill=0.0)
     constant = arm.assign(pred=0)

@@ -36,7 +36,8 @@ def film(rng, lengths=(7, 1, 12, 4), classes=3):
 
 
 def predictions_of(rng, people, split, arm="probe", fraction=1.0, seeds=(0,), classes=3, noise=1.2, sample=0):
-    """Clips of 20 frames, one a person, whose class changes every five; guesses with noise that is new in each frame, so that smoothing helps."""
+    """Clips of 20 frames, one a person, whose class changes every five; guesses with noise that is new in each frame, so that smoothing
+    helps."""
     rows = []
     for seed in seeds:
         for person in range(people):

@@ -82,7 +82,8 @@ def block(layer, x):
 
 
 def cells(tokens, rows, columns, side):
-    """Means (side * side, D) of tokens (L, D) over the cells of their grid, which reach from floor(i n / side) to ceil((i + 1) n / side)."""
+    """Means (side * side, D) of tokens (L, D) over the cells of their grid, which reach from floor(i n / side) to ceil((i + 1) n /
+    side)."""
     reach = lambda i, n: range(i * n // side, -(-(i + 1) * n // side))
     chosen = [[r * columns + c for r in reach(i, rows) for c in reach(j, columns)] for i in range(side) for j in range(side)]
     return torch.stack([sum(tokens[patch] for patch in patches) / len(patches) for patches in chosen])
@@ -100,7 +101,8 @@ def patches_of(image, patch):
 
 
 def encoder_tokens(encoder, image, keep=None, hidden=(), mask_token=None):
-    """One image -> tokens (1 + K, D) after the final norm, from the kept patches (all by default); mask_token stands in for those in `hidden`."""
+    """One image -> tokens (1 + K, D) after the final norm, from the kept patches (all by default); mask_token stands in for those in
+    `hidden`."""
     embedded = linear(encoder.patch_embed, patches_of(image, encoder.patch_size))
     embedded = torch.stack([mask_token[0, 0].double() if index in hidden else row for index, row in enumerate(embedded)])
     embedded = embedded + encoder.pos_embed[0, 1:].double()

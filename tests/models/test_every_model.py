@@ -246,7 +246,8 @@ GROUPED = [
 
 @pytest.mark.parametrize("name", GROUPED)
 def test_decay_and_layers_know_every_parameter(name):
-    """What is no weight of a linear map is never decayed: it is a vector, or the model names it. Layers: stem 0, block i is i + 1, rest last."""
+    """What is no weight of a linear map is never decayed: it is a vector, or the model names it. Layers: stem 0, block i is i + 1, rest
+    last."""
     model = build(name)
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
     tokens = {n for n, p in trained.items() if p.ndim > 1 and not n.endswith((".weight", "head.last"))}
@@ -264,7 +265,8 @@ def test_decay_and_layers_know_every_parameter(name):
 
 
 def test_convolutional_baselines_have_layers_and_decay_too():
-    """The rate falls with depth: the first convolution is layer 0, the head last; batch norms and biases are not decayed (they are vectors)."""
+    """The rate falls with depth: the first convolution is layer 0, the head last; batch norms and biases are not decayed (they are
+    vectors)."""
     for name, first in (("small-cnn", "features.0.weight"), ("three-stream", "streams.1.0.weight")):
         model = build(name)
         assert model.no_weight_decay() == set()

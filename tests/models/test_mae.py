@@ -14,7 +14,8 @@ def build(encoder, **options):
 
 
 def slow_mae(model, images, noise):
-    """Loss, predictions of the hidden patches in the order of `noise`, and mask of every sample by loops: tokens in their places, as MAE has them."""
+    """Loss, predictions of the hidden patches in the order of `noise`, and mask of every sample by loops: tokens in their places, as MAE
+    has them."""
     losses, preds, masks = [], [], []
     for image, row in zip(images, noise, strict=True):
         length = len(row)

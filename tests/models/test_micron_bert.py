@@ -236,7 +236,8 @@ def slow_head(head, x):
 
 
 def slow_forward(model, frame_t, frame_td, crop_td, swapped, teacher_temp):
-    """Eqs 13 to 15, sample by sample; swapping in the pixels (or a token in the place of hidden patches), three passes. Returns (loss, reconstruction, agreement, teacher)."""
+    """Eqs 13 to 15, sample by sample; swapping in the pixels (or a token in the place of hidden patches), three passes. Returns (loss,
+    reconstruction, agreement, teacher)."""
     encoder, patch = model.encoder, model.encoder.patch_size
     errors, cts, crops = [], [], []
     for t, td, crop, mask in zip(frame_t, frame_td, crop_td, swapped, strict=True):

@@ -172,7 +172,8 @@ def test_facts_of_settings_and_machine_are_written_as_json(checkout):
 
 @pytest.fixture
 def finished(tmp_path, monkeypatch):
-    """Runs a stage as its notebook does, at a scale whose setting is `auto`, and returns the checkout: finished(stage, trained=..., noted=...)."""
+    """Runs a stage as its notebook does, at a scale whose setting is `auto`, and returns the checkout: finished(stage, trained=...,
+    noted=...)."""
     root = tmp_path / "study"
     shutil.copytree(ROOT / "conf", root / "conf")
     (root / "dvc.yaml").write_text("stages: {}\n")

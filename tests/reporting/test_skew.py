@@ -16,7 +16,8 @@ RIGHTS = {0.5: [4, 3, 4], 0.75: [3, 3, 2], 1.0: [3, 1, 2], np.nan: [1, 2, 1]}
 
 @pytest.fixture
 def doses(run_of):
-    """Two head seeds a dose; rows that the figure must not take in stand beside them: the whole method, and the untrained copy on other looks."""
+    """Two head seeds a dose; rows that the figure must not take in stand beside them: the whole method, and the untrained copy on other
+    looks."""
 
     def runs(dose, rights, condition=""):
         arm = "micron-bert" if dose == dose else "micron-bert-untrained"

@@ -120,7 +120,8 @@ def test_noise_of_a_mean_is_welchs_interval(n, sd_a, sd_b, gap):
 
 
 def test_equal_recipes_with_fresh_seeds_are_mostly_within_noise():
-    """Two studies of one truth, other seeds: the rule calls about 5 % of means different, not half of them, and a real change nearly always."""
+    """Two studies of one truth, other seeds: the rule calls about 5 % of means different, not half of them, and a real change nearly
+    always."""
     rng = np.random.default_rng(0)
 
     def table(shift):

@@ -1,4 +1,5 @@
-"""Three small trainings (MAE-Face, Micron-BERT with DINO, a classifier with stochastic depth and dropout), alone or, under torchrun, on two processes.
+"""Three small trainings (MAE-Face, Micron-BERT with DINO, a classifier with stochastic depth and dropout), alone or, under torchrun, on two
+processes.
 
 `python -m torch.distributed.run --standalone --nproc-per-node 2 tests/training/runs.py FOLDER` writes FOLDER/results.json.
 """

@@ -1,4 +1,5 @@
-"""Fine-tuning in folds: a kill changes nothing, nor does the number of workers; the people left out decide nothing; a handful of pairs is learnt."""
+"""Fine-tuning in folds: a kill changes nothing, nor does the number of workers; the people left out decide nothing; a handful of pairs is
+learnt."""
 
 from dataclasses import replace
 from pathlib import Path

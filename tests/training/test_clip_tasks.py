@@ -1,4 +1,5 @@
-"""The two tasks of the clips: who takes part with which label, folds that are those that were checked, and predictions beside the right clip."""
+"""The two tasks of the clips: who takes part with which label, folds that are those that were checked, and predictions beside the right
+clip."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""Cross-validation by subject: everybody once, nobody by a network that saw them, validation people out, and a gain that is the planted one."""
+"""Cross-validation by subject: everybody once, nobody by a network that saw them, validation people out, and a gain that is the planted
+one."""
 
 import numpy as np
 import pandas as pd

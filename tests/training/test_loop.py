@@ -1,4 +1,5 @@
-"""The loop: a run that dies and resumes ends where the undisturbed one ends, bit for bit; layer decay applies; bad losses stop with a sentence."""
+"""The loop: a run that dies and resumes ends where the undisturbed one ends, bit for bit; layer decay applies; bad losses stop with a
+sentence."""
 
 import math
 import os

@@ -1,4 +1,5 @@
-"""The networks of the micro-expression stage under leave-one-subject-out: they learn, they repeat, and a fold's own person cannot reach it."""
+"""The networks of the micro-expression stage under leave-one-subject-out: they learn, they repeat, and a fold's own person cannot reach
+it."""
 
 from functools import partial
 

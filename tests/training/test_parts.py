@@ -1,4 +1,5 @@
-"""A batch in parts, on one process or two, trains as the whole batch; where memory is short, the parts are halved and nothing else changes."""
+"""A batch in parts, on one process or two, trains as the whole batch; where memory is short, the parts are halved and nothing else
+changes."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ def one(tmp_path_factory):
 
 @pytest.mark.parametrize("sharded", [False, True], ids=["DDP", "FSDP"])
 def test_two_processes_reproduce_one(one, sharded, tmp_path):
-    """With gloo on the CPU, through torchrun; weights whole in both or half of them in each. And each continues what the other was stopped in."""
+    """With gloo on the CPU, through torchrun; weights whole in both or half of them in each. And each continues what the other was stopped
+    in."""
     folder, alone = one
     shutil.copytree(folder / "stopped", tmp_path / "stopped-alone")
     command = [

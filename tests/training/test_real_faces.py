@@ -1,4 +1,5 @@
-"""`make real` on a folder of generated faces: everybody tested once by whoever never saw them, leaks refused, nothing trained twice, no picture left."""
+"""`make real` on a folder of generated faces: everybody tested once by whoever never saw them, leaks refused, nothing trained twice, no
+picture left."""
 
 import importlib.util
 import shutil

@@ -1,4 +1,5 @@
-"""Cells of the grid of stills: the right people and pictures under every condition, transfer, weights that are kept, views with numbers of their own."""
+"""Cells of the grid of stills: the right people and pictures under every condition, transfer, weights that are kept, views with numbers of
+their own."""
 
 from dataclasses import replace
 from pathlib import Path

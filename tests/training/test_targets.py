@@ -1,4 +1,5 @@
-"""Detection of single action units: the right columns, rows that pooled scores can read, a network that learns them from these columns alone."""
+"""Detection of single action units: the right columns, rows that pooled scores can read, a network that learns them from these columns
+alone."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
 """Random SIGKILLs over a smoke study: every rerun must end with the tables of the undisturbed run.
 
-`python tests/wiring/kill_study.py --kills 20 [--seed 0]` runs the study once in peace and once with kills, each in a scratch copy, and compares
-every table and `dvc.lock`. Each kill takes the whole process tree at a random moment, or one process of it (DVC, a runner, a
+`python tests/wiring/kill_study.py --kills 20 [--seed 0]` runs the study once in peace and once with kills, each in a scratch copy, and
+compares every table and `dvc.lock`. Each kill takes the whole process tree at a random moment, or one process of it (DVC, a runner, a
 kernel, a worker); the same command then continues. `make test` strikes twice, at moments of its choice (test_study.py).
 """
 
@@ -38,8 +38,8 @@ def victims(lab: Lab, whole_tree: bool, chance: random.Random) -> list[psutil.Pr
 
 
 def disturbed(copies: Iterator[Lab], kills: int, seconds: float, chance: random.Random) -> list[Lab]:
-    """Strike `kills` times, spread at random over the study's time, and let it end; where it ends before that, it begins anew in the next copy.
-    Returns the copies, each with a study that has ended."""
+    """Strike `kills` times, spread at random over the study's time, and let it end; where it ends before that, it begins anew in the next
+    copy. Returns the copies, each with a study that has ended."""
     labs, struck = [next(copies)], 0
     while struck < kills:
         lab = labs[-1]

@@ -47,13 +47,14 @@ def test_lock_pins_exact_versions_and_names_no_place():
         assert line.startswith("#") or re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9._]+", line), line
 
 
-# What torch's CUDA builds bring along. The plain wheel of the public index is such a build on Linux alone, so one lock for all platforms cannot
-# name these; torch itself pins each of them exactly.
+# What torch's CUDA builds bring along. The plain wheel of the public index is such a build on Linux alone, so one lock for all platforms
+# cannot name these; torch itself pins each of them exactly.
 CUDA_PARTS = re.compile(r"(nvidia|cuda)-[a-z0-9-]+|triton")
 
 
 def not_locked(name: str, requirements: list[str], versions: dict[str, str]) -> list[str]:
-    """Those of a package's requirements that hold on this machine and that the lock lacks, or holds in a version that does not satisfy them."""
+    """Those of a package's requirements that hold on this machine and that the lock lacks, or holds in a version that does not satisfy
+    them."""
     lacking = []
     for requirement in map(Requirement, requirements):
         needed = canonicalize_name(requirement.name)
@@ -160,7 +161,8 @@ def test_old_python_is_refused_with_one_sentence(tmp_path):
 
 
 def made(folder: Path, *words: str, **environment: str) -> list[str]:
-    """The lines of `make WORDS` in a folder that holds no more than make needs; the interpreter is a stand-in that prints what it is asked."""
+    """The lines of `make WORDS` in a folder that holds no more than make needs; the interpreter is a stand-in that prints what it is
+    asked."""
     for file in ("Makefile", "requirements.lock", "pyproject.toml", "conf/study.yaml"):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / file, folder / file)  # with its time, so that a stamp is younger

@@ -46,7 +46,8 @@ def test_twins_say_the_same(script):
 
 @every_notebook
 def test_a_notebook_that_was_run_gives_its_script_back_byte_for_byte(script):
-    """`jupytext --to py:percent` of a notebook that was edited in JupyterLab (CONTRIBUTING): what was not edited is no change of the script."""
+    """`jupytext --to py:percent` of a notebook that was edited in JupyterLab (CONTRIBUTING): what was not edited is no change of the
+    script."""
     config = load_jupytext_configuration_file(str(ROOT / "jupytext.toml"))
     notebook = nbformat.read(script.with_suffix(".ipynb"), as_version=4)
     for cell in notebook.cells:  # as after Run All

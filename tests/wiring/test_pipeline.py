@@ -107,8 +107,8 @@ def test_every_conf_file_concerns_a_stage_and_is_known_to_git():
         for data in ("generated", "folder", "imported")
     }
     files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "conf").rglob("*.yaml")}
-    # Other views are chosen by an override on the command line of a notebook, never by the default run; study.yaml says which files are active, and
-    # those names are part of what DVC compares.
+    # Other views are chosen by an override on the command line of a notebook, never by the default run; study.yaml says which files are
+    # active, and those names are part of what DVC compares.
     assert {file for file in files - watched if not file.startswith("conf/view/")} == {"conf/study.yaml"}
     assert files <= set(study.unignored_files(ROOT))
 

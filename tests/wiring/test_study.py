@@ -1,4 +1,5 @@
-"""The whole study at smoke scale, in a scratch copy: killed twice and resumed; again, when nothing may run; forced, when no byte may change.
+"""The whole study at smoke scale, in a scratch copy: killed twice and resumed; again, when nothing may run; forced, when no byte may
+change.
 
 The tests share these runs and build on each other, so they run in the order written.
 """

@@ -12,7 +12,8 @@ def doctor(
     save_timings: bool = typer.Option(False, "--save-timings", help="Instead, write docs/timings.csv from this checkout's log of stages."),
     note: str = typer.Option("", help="With --save-timings: under which conditions, e.g. that other work ran beside."),
 ) -> None:
-    """Explain this machine: what is installed, what is missing, which scale fits and how long it takes. Exit code 1 where something must be mended."""
+    """Explain this machine: what is installed, what is missing, which scale fits and how long it takes. Exit code 1 where something must be
+    mended."""
     from loupe import doctor as physician
 
     root = find_root()

@@ -14,7 +14,8 @@ from loupe.steps import KEY, read_key
 
 
 def forget(stage: str = typer.Argument(help="A stage of dvc.yaml, e.g. mae-face.")) -> None:
-    """Throw away a stage's finished steps, so that `dvc repro STAGE` computes them again. Predictions, tables and figures stay until then."""
+    """Throw away a stage's finished steps, so that `dvc repro STAGE` computes them again. Predictions, tables and figures stay until
+    then."""
     root = find_root()
     stages = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     if stage not in stages:
@@ -28,7 +29,7 @@ def forget(stage: str = typer.Argument(help="A stage of dvc.yaml, e.g. mae-face.
 
 
 def _spare(root: Path, step: Path) -> list[Path]:
-    """What lies in data/scratch/steps under the step's name and a key of 16 hexadecimal digits, finished or not, or under its key and another name: a
-    step is found again by its key alone."""
+    """What lies in data/scratch/steps under the step's name and a key of 16 hexadecimal digits, finished or not, or under its key and
+    another name: a step is found again by its key alone."""
     kept = root / "data" / "scratch" / "steps"
     return [*kept.glob(f"{step.name}-{'[0-9a-f]' * 16}*/"), *kept.glob(f"*-{read_key(step)}*/")]

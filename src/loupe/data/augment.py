@@ -22,7 +22,8 @@ def to_uint8(images_BCHW: torch.Tensor, like_BHWC: torch.Tensor) -> torch.Tensor
 
 
 def _statistics(pixels_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean of each channel (B, 3, 1, 1) and deviation from them (B, 1, 1, 1), at least one grey level so that a flat picture stays finite."""
+    """Mean of each channel (B, 3, 1, 1) and deviation from them (B, 1, 1, 1), at least one grey level so that a flat picture stays
+    finite."""
     mean = pixels_BCHW.mean((2, 3), keepdim=True)
     return mean, (pixels_BCHW - mean).square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1.0)
 
@@ -59,12 +60,13 @@ def random_crop_resized(images_BCHW: torch.Tensor, smallest_side: float, generat
 def strengthen(
     views_BCHW: list[torch.Tensor], targets: torch.Tensor, *, smallest_side: float, erased: float, mixed: float, generator: torch.Generator
 ) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """Strong augmentation of normalised views of the same B samples, all with the same draw, and the targets (B, K) float that go with them.
+    """Strong augmentation of normalised views of the same B samples, all with the same draw, and the targets (B, K) float that go with
+    them.
 
     A crop of side share U(smallest_side, 1) (`random_crop_resized`); a rectangle of 2 to 20 % of the picture set to 0, its mean, in a share
-    `erased` of the samples (random erasing, arXiv 1708.04896); a share `mixed` of the samples blended with another of the batch, pictures and
-    targets alike, weight U(0, 1) (mixup, arXiv 1710.09412, with its alpha = 1). CutMix is left out: in views cut differently from one face, the
-    pasted rectangle would not be the same part of it, and its area not the share of the label.
+    `erased` of the samples (random erasing, arXiv 1708.04896); a share `mixed` of the samples blended with another of the batch, pictures
+    and targets alike, weight U(0, 1) (mixup, arXiv 1710.09412, with its alpha = 1). CutMix is left out: in views cut differently from one
+    face, the pasted rectangle would not be the same part of it, and its area not the share of the label.
     """
     channels = [len(view[0]) for view in views_BCHW]
     pixels = random_crop_resized(torch.cat(views_BCHW, dim=1), smallest_side, generator)

@@ -79,7 +79,7 @@ def onset_and_apex(store: Store, *, labelled_only: bool) -> OnsetApex:
 
 
 def with_true_motion(folder: Path) -> Path:
-    """The store of micro-expression clips whose true motion is known (`motion.npy`, `parts.npy`): `folder` itself where it was generated, else the
-    generated clips kept in `folder/truth` beside imported ones, of which nobody knows it.
+    """The store of micro-expression clips whose true motion is known (`motion.npy`, `parts.npy`): `folder` itself where it was generated,
+    else the generated clips kept in `folder/truth` beside imported ones, of which nobody knows it.
     """
     return folder / "truth" if (folder / "truth").is_dir() else folder

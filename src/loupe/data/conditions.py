@@ -1,4 +1,5 @@
-"""Further conditions for classifiers that are trained already: the same test people in other pictures. Nothing is trained or chosen on them.
+"""Further conditions for classifiers that are trained already: the same test people in other pictures. Nothing is trained or chosen on
+them.
 
     shifted    lights, backgrounds, hair and action units that no training picture has: the prepared set `shift` (generated faces only)
     covered    the test pictures with a grey rectangle over the eyes or over the mouth (loupe.data.covering)

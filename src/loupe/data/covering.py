@@ -23,9 +23,9 @@ def covering_step(labelled: Path, rows: np.ndarray, seed: int) -> Step:
 def write_covered(folder: Path, labelled: Path, rows: np.ndarray, seed: int) -> None:
     """Write the pictures `rows` of the store `labelled` to the store `folder`, each with one part covered: row i is picture rows[i].
 
-    Which part is drawn face by face with `seed`, so that every arm and every seed of a training meets the same pictures. They are covered before
-    any view is cut of them. The new store has no detected landmarks: those of `labelled` were found with the part in sight and would tell a view
-    where the hidden mouth is. Its views have the canonical layout, as those of any face in which a detector found nothing.
+    Which part is drawn face by face with `seed`, so that every arm and every seed of a training meets the same pictures. They are covered
+    before any view is cut of them. The new store has no detected landmarks: those of `labelled` were found with the part in sight and would
+    tell a view where the hidden mouth is. Its views have the canonical layout, as those of any face in which a detector found nothing.
     """
     store = read_store(labelled)
     landmarks = detected_landmarks(labelled)
@@ -35,9 +35,11 @@ def write_covered(folder: Path, labelled: Path, rows: np.ndarray, seed: int) -> 
 
 
 def covered_boxes(shape: tuple[int, int, int], landmarks: np.ndarray | None, generator: np.random.Generator) -> np.ndarray:
-    """The box to cover in each of `shape` = (N, H, W) pictures, the eyes' or the mouth's: (N, 4) px, left, top, right, bottom, the last two outside.
+    """The box to cover in each of `shape` = (N, H, W) pictures, the eyes' or the mouth's: (N, 4) px, left, top, right, bottom, the last two
+    outside.
 
-    landmarks: (N, 68 or 5, 2) px as detected, NaN where nothing was; without them the canonical layout. Raises LoupeError for another shape.
+    landmarks: (N, 68 or 5, 2) px as detected, NaN where nothing was; without them the canonical layout. Raises LoupeError for another
+    shape.
     """
     count, height, width = shape
     chosen = generator.integers(len(_PARTS), size=count)

@@ -29,8 +29,10 @@ _SIXTEEN = re.compile(r"(RGB\w?|LA);16[BLN]")  # several channels of 16 bits, of
 def decode(data: bytes, name: str) -> np.ndarray:
     """Pixels, uint8 (H, W, 3), upright, of one encoded picture; grey ones get three channels.
 
-    More than 8 bits are scaled by the range that the file declares (TIFF: BitsPerSample, MaxSampleValue), else by that of the type: 0..65535, floats 0..1.
-    Raises LoupeError, beginning with `name`: empty, damaged, no picture, several pictures, too large, or values of which nothing says what white is.
+    More than 8 bits are scaled by the range that the file declares (TIFF: BitsPerSample, MaxSampleValue), else by that of the type:
+    0..65535, floats 0..1.
+    Raises LoupeError, beginning with `name`: empty, damaged, no picture, several pictures, too large, or values of which nothing says what
+    white is.
     """
     if not data:
         raise LoupeError(f"{name} is empty (0 bytes): copy it again from the download.")
@@ -65,7 +67,8 @@ def _pixels(picture: Image.Image, name: str) -> np.ndarray:
 
 
 def _orientation(picture: Image.Image) -> object:
-    """The one tag, whatever the others hold: Pillow stops at a tag that is cut short, and ImageOps.exif_transpose writes all of them again."""
+    """The one tag, whatever the others hold: Pillow stops at a tag that is cut short, and ImageOps.exif_transpose writes all of them
+    again."""
     block = picture.info.get("exif", b"").removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
     if order is None:

@@ -1,4 +1,5 @@
-"""Open every picture of a list once: checksum, hash, size, and the square to store. In pieces, by several threads; a killed run continues."""
+"""Open every picture of a list once: checksum, hash, size, and the square to store. In pieces, by several threads; a killed run
+continues."""
 
 from __future__ import annotations
 
@@ -38,13 +39,15 @@ class Plan:
 
     @property
     def squares(self) -> Path:
-        """Where the squares lie, an npy file of (N, size, size, 3) uint8. Opened anew for each piece: what a mapping has touched counts as memory."""
+        """Where the squares lie, an npy file of (N, size, size, 3) uint8. Opened anew for each piece: what a mapping has touched counts as
+        memory."""
         return self.scratch / "pixels.npy"
 
 
 def examine(table: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """sha, dhash, width, height, reason and error ("" where all is well) of every row, with `align` also faces and landmarks (five points in px of
-    the stored square), with `size` the set's own landmarks in px of the stored square. The squares at `size` are then in `plan.squares`.
+    """sha, dhash, width, height, reason and error ("" where all is well) of every row, with `align` also faces and landmarks (five points
+    in px of the stored square), with `size` the set's own landmarks in px of the stored square. The squares at `size` are then in
+    `plan.squares`.
     """
     _open_scratch(table, plan)
     with ThreadPoolExecutor(plan.workers) as pool:
@@ -72,7 +75,8 @@ def _moved(table: pd.DataFrame, facts: pd.DataFrame, size: int) -> list[np.ndarr
 
 
 def _open_scratch(table: pd.DataFrame, plan: Plan) -> None:
-    """Keep finished pieces of the same work only: another list, root, size, alignment or box makes them useless, and so does the loss of the squares."""
+    """Keep finished pieces of the same work only: another list, root, size, alignment or box makes them useless, and so does the loss of
+    the squares."""
     plan.scratch.mkdir(parents=True, exist_ok=True)
     work = hashlib.sha256("\n".join([str(plan.root.resolve()), str(plan.size), f"{plan.align} 2", *table["path"]]).encode())
     for box in table["box"] if "box" in table else ():

@@ -1,8 +1,9 @@
 """Where an aligned face has its parts: one canonical layout for all faces, and boxes and points of one face from detected landmarks.
 
-Everything is in shares of the image side, x to the right, y down, z towards the viewer, in the study's frame (`loupe.faces.frame`). The layout was set once,
-in the usual five-point template: x and y are the mean of 1,230 generated near-frontal faces, made symmetric; z is the depth of the template head. True
-landmarks of the face at hand, which only generated faces have, never enter: `landmarks` below are what a detector found, NaN where it found nothing.
+Everything is in shares of the image side, x to the right, y down, z towards the viewer, in the study's frame (`loupe.faces.frame`). The
+layout was set once, in the usual five-point template: x and y are the mean of 1,230 generated near-frontal faces, made symmetric; z is the
+depth of the template head. True landmarks of the face at hand, which only generated faces have, never enter: `landmarks` below are what a
+detector found, NaN where it found nothing.
 """
 
 from __future__ import annotations

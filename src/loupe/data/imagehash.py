@@ -1,8 +1,10 @@
-"""Equal and nearly equal pictures: a difference hash, and pairs in different splits found by checksum and hash, cheaply enough for millions.
+"""Equal and nearly equal pictures: a difference hash, and pairs in different splits found by checksum and hash, cheaply enough for
+millions.
 
-The hash says for 8 x 8 cells of the grey picture whether each is brighter than its neighbour to the right (64 bits), and than the one below (64 more).
-For the import the first half is kept, and pairs within MAX_BITS are candidates to look at, not proof: small or flat pictures collide. Found: copies
-re-encoded, resized, or brightened a little. Not found: mirrored or newly cropped ones. `loupe.evaluation.duplicates` uses both halves and confirms.
+The hash says for 8 x 8 cells of the grey picture whether each is brighter than its neighbour to the right (64 bits), and than the one below
+(64 more). For the import the first half is kept, and pairs within MAX_BITS are candidates to look at, not proof: small or flat pictures
+collide. Found: copies re-encoded, resized, or brightened a little. Not found: mirrored or newly cropped ones. `loupe.evaluation.duplicates`
+uses both halves and confirms.
 """
 
 from __future__ import annotations

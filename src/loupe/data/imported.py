@@ -1,9 +1,11 @@
 """From imported sets (`loupe data import`) to the stores of the study: who pre-trains, who is labelled, which clips are left out in turn.
 
-`loupe use` writes a short list (study.json) that names the set of each role and the SHA-256 of its manifest. A role without a set stays generated.
+`loupe use` writes a short list (study.json) that names the set of each role and the SHA-256 of its manifest. A role without a set stays
+generated.
 
 * `faces`: unlabelled faces for MAE-Face. Nobody of the labelled validation or test people, and no copy of their pictures, is among them.
-* `expression`: labelled faces. Official splits stand; where there is no test part, the official validation part is it, and validation people are
+* `expression`: labelled faces. Official splits stand; where there is no test part, the official validation part is it, and validation
+  people are
   drawn from the training people, because whatever is chosen must not be chosen on the people who are scored.
 * `micro`: micro-expression clips for leave-one-subject-out, every frame from onset to offset.
 * `clips`: unlabelled clip frames for Micron-BERT; nobody of `micro` is among them.
@@ -87,7 +89,8 @@ def read_sets(path: Path) -> ImportedSets:
 
 
 def generated_part(plan: StudySetPlan, sets: ImportedSets) -> StudySetPlan:
-    """The plan without the faces that imported sets replace. Micro-expression clips are drawn in any case: only theirs is the true motion known."""
+    """The plan without the faces that imported sets replace. Micro-expression clips are drawn in any case: only theirs is the true motion
+    known."""
     changes: dict[str, int] = {}
     if sets.faces:
         changes["pretrain_subjects"] = 0
@@ -103,11 +106,12 @@ def generated_part(plan: StudySetPlan, sets: ImportedSets) -> StudySetPlan:
 def write_imported(sets: ImportedSets, out: Path, size: int, seed: int) -> None:
     """Put the imported sets in the place of the generated stores in `out` (`labelled`, `stills`, `micro`, `clips`), at `size` px.
 
-    Labelled faces come from `out/stills` where no expression set is named. Raises LoupeError for a set without stored pictures or with too small
-    ones, without labels, without clips, and where pre-training would be left without anybody.
+    Labelled faces come from `out/stills` where no expression set is named. Raises LoupeError for a set without stored pictures or with too
+    small ones, without labels, without clips, and where pre-training would be left without anybody.
 
-    True motion is known of generated clips only: with `micro` they move to `micro/truth`, with all that is known of them. `labelled/landmarks.npy`
-    holds the points that a detector found in labelled faces, where the import kept any (`--align`, AffectNet); views cut their boxes from them.
+    True motion is known of generated clips only: with `micro` they move to `micro/truth`, with all that is known of them.
+    `labelled/landmarks.npy` holds the points that a detector found in labelled faces, where the import kept any (`--align`, AffectNet);
+    views cut their boxes from them.
     """
     labelled = None
     if sets.expression:
@@ -175,8 +179,8 @@ def from_zero(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def pretraining_rows(table: pd.DataFrame, scored: pd.DataFrame, people: set[str], name: str) -> np.ndarray:
-    """Row numbers to pre-train on: none of the subjects `people`, none of the set's own val and test parts, and no picture that equals one of
-    `scored` (by checksum or by difference hash, where the tables hold them). Raises LoupeError where none is left.
+    """Row numbers to pre-train on: none of the subjects `people`, none of the set's own val and test parts, and no picture that equals one
+    of `scored` (by checksum or by difference hash, where the tables hold them). Raises LoupeError where none is left.
     """
     keep = ~table["split"].isin(["val", "test"]) & ~table["subject"].isin(people | set(scored["subject"]))
     for column in ("sha", "dhash"):
@@ -232,7 +236,8 @@ def _write_stills(sets: ImportedSets, out: Path, size: int, seed: int, labelled:
 
 
 def _probe(store: Store, rows: np.ndarray, split: np.ndarray, part: str, count: int, seed: int) -> tuple[Store, np.ndarray, dict]:
-    """About `count` rows of whole subjects of one part, in the store's order: a few people lost to pre-training rather than a little of all."""
+    """About `count` rows of whole subjects of one part, in the store's order: a few people lost to pre-training rather than a little of
+    all."""
     chosen = rows[split == part]
     people = store.manifest["subject"].to_numpy()[chosen]
     sizes = pd.Series(people).value_counts().sort_index()
@@ -243,8 +248,8 @@ def _probe(store: Store, rows: np.ndarray, split: np.ndarray, part: str, count: 
 
 
 def write_rows(folder: Path, parts: list[tuple[Store, np.ndarray, dict]], size: int) -> pd.DataFrame:
-    """Write a store from rows of others, in pieces (memory stays flat): (store, row numbers, columns to set) each; larger pictures are resized, and
-    their landmarks (px) with them. Returns its manifest.
+    """Write a store from rows of others, in pieces (memory stays flat): (store, row numbers, columns to set) each; larger pictures are
+    resized, and their landmarks (px) with them. Returns its manifest.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tables = [_scaled(store.manifest.iloc[rows], size / store.images.shape[1]).assign(**columns) for store, rows, columns in parts]

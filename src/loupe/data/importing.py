@@ -1,7 +1,7 @@
 """Import an official download: read its annotations, open every picture once, and write manifest, dropped rows and a record of the import.
 
-Pieces that are done are kept under `partial/` in the output folder, so that a killed import continues. Memory holds the table, one piece of pictures
-and nothing else, however many there are.
+Pieces that are done are kept under `partial/` in the output folder, so that a killed import continues. Memory holds the table, one piece of
+pictures and nothing else, however many there are.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ class Report:
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """size: px of the squares to store, none are stored without it. align: find the face and align it (loupe.data.align). partial: you hold only a part of
-    the set, so counts that differ do not fail. skip_damaged: drop missing and damaged pictures and films. classes: your own names of classes
-    (loupe.data.sources.classes). Raises LoupeError for values that make no sense."""
+    """size: px of the squares to store, none are stored without it. align: find the face and align it (loupe.data.align). partial: you hold
+    only a part of the set, so counts that differ do not fail. skip_damaged: drop missing and damaged pictures and films. classes: your own
+    names of classes (loupe.data.sources.classes). Raises LoupeError for values that make no sense."""
 
     size: int | None = None
     workers: int = 2
@@ -82,9 +82,10 @@ class ImportOptions:
 def import_set(name: str, root: Path, out: Path, **options: Any) -> Report:
     """Import the data set `name` from its official download at `root` into `out`, and return the report.
 
-    options: fields of `ImportOptions`. Writes manifest.parquet (with path below root, sha256, width and height), dropped.csv, duplicates.csv and
-    import.json; with `size` also images.npy (pictures cut to their annotated box, where the set has one, then to the central square, and resized to size
-    px). With `align`, pictures without a face are dropped and listed, and `piece` counts the pieces between the cuts of a film.
+    options: fields of `ImportOptions`. Writes manifest.parquet (with path below root, sha256, width and height), dropped.csv,
+    duplicates.csv and import.json; with `size` also images.npy (pictures cut to their annotated box, where the set has one, then to the
+    central square, and resized to size px). With `align`, pictures without a face are dropped and listed, and `piece` counts the pieces
+    between the cuts of a film.
 
     Raises LoupeError for an unknown set, a missing or misshapen download, a subject in two splits, and, unless `skip_damaged`, for pictures
     that are missing or damaged (dropped.csv then lists them all).

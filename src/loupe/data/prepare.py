@@ -26,8 +26,8 @@ def study_plan(config: Config) -> StudySetPlan:
 
 
 def preparing_step(config: Config, root: Path) -> Step:
-    """Drawing or importing all sets as a step, whose folder is `data/prepared`; see `prepare_study`. What it depends on: the plan, the code that draws, and
-    the bytes of one's own faces, or the list of imported sets, which holds their fingerprints."""
+    """Drawing or importing all sets as a step, whose folder is `data/prepared`; see `prepare_study`. What it depends on: the plan, the code
+    that draws, and the bytes of one's own faces, or the list of imported sets, which holds their fingerprints."""
     own = {"folder": config.data.folder and config.data.folder.root, "imported": config.data.imported}.get(config.data.source)
     arguments = {"config": part_of(config, "data", "scale.image", "scale.faces"), "own": root / own if own else None}
     places = {"root": root, "workers": max(config.scale.workers, config.scale.threads)}  # each process draws with one thread
@@ -39,13 +39,13 @@ def write_prepared(folder: Path, config: Config, own: Path | None, root: Path, w
 
 
 def prepare_study(config: Config, out: Path, root: Path, workers: int) -> None:
-    """Write the sets `stills`, `clips`, `micro`, `macro`, `labelled`, `camera`, `shift`, `micro_shift`, `micro_calm` and `micro_wild` into `out`;
-    people drawn before a kill are taken from `data/scratch`.
+    """Write the sets `stills`, `clips`, `micro`, `macro`, `labelled`, `camera`, `shift`, `micro_shift`, `micro_calm` and `micro_wild` into
+    `out`; people drawn before a kill are taken from `data/scratch`.
 
-    `labelled` is the train, val and test part of the generated stills, or the folder that the settings name (relative to `root`). Five sets are empty
-    where the scale asks for none, so that a stage can depend on them: `camera`, whose image i shows labelled still i from the side, `shift` (held-out
-    looks of the test people), `micro_shift` (micro clips with held-out looks), `micro_calm` and `micro_wild` (micro clips at the other positions of the
-    nuisance dial). Imported sets take the place of generated ones (loupe.data.imported).
+    `labelled` is the train, val and test part of the generated stills, or the folder that the settings name (relative to `root`). Five sets
+    are empty where the scale asks for none, so that a stage can depend on them: `camera`, whose image i shows labelled still i from the
+    side, `shift` (held-out looks of the test people), `micro_shift` (micro clips with held-out looks), `micro_calm` and `micro_wild` (micro
+    clips at the other positions of the nuisance dial). Imported sets take the place of generated ones (loupe.data.imported).
     """
     imported = read_sets(root / config.data.imported) if config.data.source == "imported" else ImportedSets()
     plan = generated_part(study_plan(config), imported)

@@ -1,8 +1,9 @@
 """Unlabelled people chosen unevenly by how they look: as many people and frames for every dose, only who they are differs.
 
-People are ranked by the skin tone that the generator drew for them (manifest column `tone`), because the colour of most pixels of a face hangs on
-it: pre-training on one half of the tones never sees how the other half of the faces looks. These are drawn faces on a scale of a random number, and
-nothing is said of groups of real people.
+People are ranked by the skin tone that the generator drew for them (manifest column `tone`), because the colour of most pixels of a face
+hangs on
+it: pre-training on one half of the tones never sees how the other half of the faces looks. These are drawn faces on a scale of a random
+number, and nothing is said of groups of real people.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ def upper_half(values: pd.Series) -> set[str]:
 
 
 def skewed_people(values: pd.Series, dose: float, seed: int) -> list[str]:
-    """Half of the people (rounded down, whatever the dose), the share `dose` of them from the upper half by `values`, the others from the lower:
-    sorted names. The number from the upper half is rounded half up; of an odd number of people the middle one belongs to neither half.
+    """Half of the people (rounded down, whatever the dose), the share `dose` of them from the upper half by `values`, the others from the
+    lower: sorted names. The number from the upper half is rounded half up; of an odd number of people the middle one belongs to neither
+    half.
 
-    values: one number a person, indexed by name. Doses of one seed nest: a larger one keeps all people of the upper half that a smaller one had
-    and takes none of the lower half that it had not. Raises LoupeError for a dose outside 0..1, fewer than two people and a person whose value is
-    unknown.
+    values: one number a person, indexed by name. Doses of one seed nest: a larger one keeps all people of the upper half that a smaller one
+    had and takes none of the lower half that it had not. Raises LoupeError for a dose outside 0..1, fewer than two people and a person
+    whose value is unknown.
     """
     if not 0 <= dose <= 1:
         raise LoupeError(f"A skew of {dose:g} is no share: conf key experiments.ablations.skew must hold numbers in 0..1.")
@@ -47,7 +49,8 @@ def skewed_people(values: pd.Series, dose: float, seed: int) -> list[str]:
 
 
 def skewed(store: Store, dose: float, seed: int) -> Store:
-    """The frames of `skewed_people` as a store of its own, its rows counted anew; everybody gives as many frames as the person with the fewest has."""
+    """The frames of `skewed_people` as a store of its own, its rows counted anew; everybody gives as many frames as the person with the
+    fewest has."""
     table = store.manifest
     people = skewed_people(people_by_attribute(table), dose, seed)
     fewest = table["subject"].value_counts().min()

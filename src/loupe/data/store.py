@@ -26,7 +26,8 @@ class Store:
         return Store(np.ascontiguousarray(self.images[index]), self.manifest.iloc[index].reset_index(drop=True))
 
     def split(self, name: str) -> Store:
-        """The pictures of one split. Raises LoupeError for `test`: those rows come out of loupe.evaluation.guards.Vault, which writes the opening down."""
+        """The pictures of one split. Raises LoupeError for `test`: those rows come out of loupe.evaluation.guards.Vault, which writes the
+        opening down."""
         if name == "test":
             raise LoupeError(
                 "Test pictures are opened through loupe.evaluation.guards.Vault, which writes the opening down: take `Store.rows` of what it hands out."

@@ -1,7 +1,9 @@
-"""Video in: frames as they are to be shown, one after the other, and their times. PyAV decodes (FFmpeg inside its wheel); part of the extra `align`.
+"""Video in: frames as they are to be shown, one after the other, and their times. PyAV decodes (FFmpeg inside its wheel); part of the extra
+`align`.
 
-Times are the container's own, so a variable frame rate stays what it was. Turned, mirrored and squeezed films (display matrix, pixels that are not
-square) come out as a player shows them, odd sizes are kept, and a file that ends before it says so is an error, not a shorter video.
+Times are the container's own, so a variable frame rate stays what it was. Turned, mirrored and squeezed films (display matrix, pixels that
+are not square) come out as a player shows them, odd sizes are kept, and a file that ends before it says so is an error, not a shorter
+video.
 """
 
 from __future__ import annotations
@@ -55,8 +57,8 @@ def read_video(path: Path) -> Iterator[Frame]:
 
 
 def probe(path: Path) -> VideoFacts:
-    """Times and size of every frame, by decoding it all: what a header says is not to be trusted. Raises LoupeError as `read_video` does, and where
-    frames have no times.
+    """Times and size of every frame, by decoding it all: what a header says is not to be trusted. Raises LoupeError as `read_video` does,
+    and where frames have no times.
     """
     clock, shape = _Clock(), None
     for frame, display in _decode(path, clock):
@@ -86,8 +88,8 @@ class FrameReader:
 
 @dataclass
 class _Clock:
-    """What one pass over a film sees of its times, s. shown: of frames, where they have one; decoded: of its packets (AVI knows no more); end: of the
-    last packet of any stream; film_end: of the film's last one.
+    """What one pass over a film sees of its times, s. shown: of frames, where they have one; decoded: of its packets (AVI knows no more);
+    end: of the last packet of any stream; film_end: of the film's last one.
     """
 
     shown: list[float | None] = field(default_factory=list)
@@ -97,8 +99,8 @@ class _Clock:
     avi: bool = False
 
     def times(self, path: Path) -> np.ndarray:
-        """(N,) s from the first frame, rising. A decoder gives frames in the order of display; where the times that it gives them are not, as with
-        B-frames in AVI, those of decoding. Frames that a container's clock cannot tell apart share the time to the next one.
+        """(N,) s from the first frame, rising. A decoder gives frames in the order of display; where the times that it gives them are not,
+        as with B-frames in AVI, those of decoding. Frames that a container's clock cannot tell apart share the time to the next one.
         """
         times = np.array(self.shown, dtype=float)
         if self.avi or not (np.diff(times) >= 0).all():
@@ -116,8 +118,8 @@ class _Clock:
 
 @dataclass(frozen=True)
 class _Display:
-    """aspect: width of a pixel in its heights; matrix: a, b, c, d, which bring (x, y) to (a x + c y, b x + d y): quarter turns and mirrors are a
-    transposition and two flips; rotation: the same in degrees, for people.
+    """aspect: width of a pixel in its heights; matrix: a, b, c, d, which bring (x, y) to (a x + c y, b x + d y): quarter turns and mirrors
+    are a transposition and two flips; rotation: the same in degrees, for people.
     """
 
     aspect: Fraction
@@ -195,8 +197,8 @@ def _note(packet, of_film: bool, clock: _Clock) -> None:
 def _check_whole(path: Path, container, stream, clock: _Clock, decoded: float) -> None:
     """Raise LoupeError where the file says that there is more than its packets, or its packets that there is more than was decoded.
 
-    MP4 and MOV know the length of each track; MKV, WebM, FLV that of all tracks together, where sound may be longer; AVI and WMV their bytes. MPEG
-    streams (.mpg, .mts) say nothing: one that is cut short is a shorter video.
+    MP4 and MOV know the length of each track; MKV, WebM, FLV that of all tracks together, where sound may be longer; AVI and WMV their
+    bytes. MPEG streams (.mpg, .mts) say nothing: one that is cut short is a shorter video.
     """
     start, length = (container.start_time or 0) / 1e6, (container.duration or 0) / 1e6
     promised, there = (length if length > start else start + length), clock.end

@@ -1,9 +1,9 @@
 """Ipsilateral views: auxiliary pictures of the same face that speak of its expressive parts, made without training.
 
 A view is computed from the *stored pixels*, with boxes and points from detected landmarks or, without them, from the canonical face layout,
-jittered as a detector's would be; never from true mesh landmarks, which no real set has. The paper (Emotic MAE) says that such views highlight
-eyes, mouth and nose without training; how they are drawn is not stated, so each drawing here is our choice. "Ipsilateral" elsewhere means
-the *same* side; one text glosses it as the opposite one, which is why `mirror` exists.
+jittered as a detector's would be; never from true mesh landmarks, which no real set has. The paper (Emotic MAE) says that such views
+highlight eyes, mouth and nose without training; how they are drawn is not stated, so each drawing here is our choice. "Ipsilateral"
+elsewhere means the *same* side; one text glosses it as the opposite one, which is why `mirror` exists.
 
     parts, highlight, mirror    from the picture itself                neighbour    another frame of the same clip
     warp                        the picture, its head turned by 20°    camera       a true second camera: the upper bound of `warp`
@@ -36,8 +36,8 @@ class Faces:
     """All that a view may be made of, row by row; labels are not among it.
 
     images: uint8 (N, H, W, 3). subjects: (N,) ids, for `shuffled`. clips (N,), "" for a still, and frames (N,): for `neighbour`.
-    landmarks: (N, 68, 2) iBUG or (N, 5, 2) eyes, nose, corners of the mouth; x, y in px of the image *as a detector found them*, NaN where it
-    found no face; None: canonical layout for all. second: uint8 (N, H, W, 3), row i the same instant as row i of images, for `camera`.
+    landmarks: (N, 68, 2) iBUG or (N, 5, 2) eyes, nose, corners of the mouth; x, y in px of the image *as a detector found them*, NaN where
+    it found no face; None: canonical layout for all. second: uint8 (N, H, W, 3), row i the same instant as row i of images, for `camera`.
     """
 
     images: np.ndarray
@@ -49,7 +49,8 @@ class Faces:
 
 
 def detected_landmarks(folder: Path) -> np.ndarray | None:
-    """What a detector found in the pictures of the store `folder`, `landmarks.npy` beside them: (N, 68 or 5, 2) px, or None without the file.
+    """What a detector found in the pictures of the store `folder`, `landmarks.npy` beside them: (N, 68 or 5, 2) px, or None without the
+    file.
     Raises LoupeError for a damaged one. (The manifest's own column is the truth of generated faces, which a view may not see.)
     """
     path = folder / "landmarks.npy"
@@ -161,8 +162,8 @@ def _neighbour(faces: Faces, how: _Drawing) -> np.ndarray:
 
 def _warp(faces: Faces, how: _Drawing) -> np.ndarray:
     """A pseudo view: the head turned by `YAW` to either side, at random. A thin-plate spline carries every pixel along with the landmarks
-    next to it, whose depth is the canonical one. The border of the usual template stays, which lies outside: this frame's own runs through the face.
-    Skin that was hidden or outside the picture cannot appear.
+    next to it, whose depth is the canonical one. The border of the usual template stays, which lies outside: this frame's own runs through
+    the face. Skin that was hidden or outside the picture cannot appear.
     """
     count, height, width = faces.images.shape[:3]
     step = 4  # px: the spline is smooth, so it is evaluated on a coarse grid

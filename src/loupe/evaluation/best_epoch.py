@@ -1,7 +1,7 @@
 """What it fakes to keep the step that is best on the test people (design, Protocol 2): a lesson, never a result.
 
-Leave-one-subject-out code commonly tests after each epoch and keeps, for each left-out person, the predictions of the epoch that was best on that
-very person. More looks give more luck: even a classifier that has learnt nothing gains.
+Leave-one-subject-out code commonly tests after each epoch and keeps, for each left-out person, the predictions of the epoch that was best
+on that very person. More looks give more luck: even a classifier that has learnt nothing gains.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def kept_predictions(
 ) -> dict[str, NDArray[np.int64]]:
     """The predictions (N,) that each rule keeps of `predicted` (P, N), said after P steps on the way.
 
-    `BEST` takes one step for everybody, that of the highest pooled UF1; `BEST_EACH` one a person, that of the most clips right; of equals the first,
-    as code does that saves when a score has improved. The order of `predicted` is that of the steps.
+    `BEST` takes one step for everybody, that of the highest pooled UF1; `BEST_EACH` one a person, that of the most clips right; of equals
+    the first, as code does that saves when a score has improved. The order of `predicted` is that of the steps.
     """
     truth, subjects = np.asarray(truth), np.asarray(subjects)
     best = int(np.argmax([uf1(truth, said, classes) for said in predicted]))

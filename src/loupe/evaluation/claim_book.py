@@ -22,8 +22,8 @@ OTHER_SPLITS = ("train", "val")  # a claim about fit or about validation people 
 
 @dataclass(frozen=True)
 class Cell:
-    """One arm of one stage at one share of the labels, in one state (`loupe.evaluation.predictions`). split: one of OTHER_SPLITS; empty, as for almost all:
-    the people on whom arms are scored. dose: of an encoder pre-trained on uneven people."""
+    """One arm of one stage at one share of the labels, in one state (`loupe.evaluation.predictions`). split: one of OTHER_SPLITS; empty, as
+    for almost all: the people on whom arms are scored. dose: of an encoder pre-trained on uneven people."""
 
     stage: str
     arm: str
@@ -47,10 +47,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim and the comparison that decides it: metric(a) - metric(b) > 0 (rule `better`), or > -sesoi (rule `not-worse`: a comes close to b).
+    """A claim and the comparison that decides it: metric(a) - metric(b) > 0 (rule `better`), or > -sesoi (rule `not-worse`: a comes close
+    to b).
 
-    Several cells in `b` mean the best of them, by their own score on the same test subjects: the choice favours the rival. A claim without cells is on
-    record but not yet run. sesoi: smallest effect of interest. scales: where its cells are part of the study.
+    Several cells in `b` mean the best of them, by their own score on the same test subjects: the choice favours the rival. A claim without
+    cells is on record but not yet run. sesoi: smallest effect of interest. scales: where its cells are part of the study.
     """
 
     id: str
@@ -81,8 +82,8 @@ class Claim:
 
 @dataclass(frozen=True)
 class ClaimBook:
-    """All claims, and the number of classes of each task they speak about. answers: of a task that asks several questions of each sample, how many of
-    the classes one row can be answered with (two for task `units`: absent or present)."""
+    """All claims, and the number of classes of each task they speak about. answers: of a task that asks several questions of each sample,
+    how many of the classes one row can be answered with (two for task `units`: absent or present)."""
 
     classes: Mapping[str, int]
     claims: tuple[Claim, ...]

@@ -99,7 +99,8 @@ def decide(
 
 
 def margin_p(interval: Interval, margin: float) -> float:
-    """p of "a is worse than b by `margin` or more", by t on the error over people and seeds; doubled, so that .05 is about where a 95 % interval ends.
+    """p of "a is worse than b by `margin` or more", by t on the error over people and seeds; doubled, so that .05 is about where a 95 %
+    interval ends.
 
     Exchanging the arms, as `permutation_p` does, is a test of no difference and says nothing about a margin.
     """
@@ -110,8 +111,8 @@ def margin_p(interval: Interval, margin: float) -> float:
 
 
 def verdict_of(claim: Claim, effect: float, low: float, high: float, p_adjusted: float) -> str:
-    """Protocol 4 for `better`. `not-worse` is the test of non-inferiority with sesoi as margin: "supported" where the interval lies above -sesoi and
-    the adjusted p of that margin is below .05, "not supported" where it lies below -sesoi, else "inconclusive".
+    """Protocol 4 for `better`. `not-worse` is the test of non-inferiority with sesoi as margin: "supported" where the interval lies above
+    -sesoi and the adjusted p of that margin is below .05, "not supported" where it lies below -sesoi, else "inconclusive".
     """
     if claim.rule == "better":
         return verdict(effect, low, high, p_adjusted, claim.sesoi)
@@ -138,7 +139,8 @@ def _blank(claim: Claim) -> dict:
 
 
 def pretrainings_behind(*arms: pd.DataFrame) -> int:
-    """Fewest separately pre-trained encoders behind an arm that has any: the weakest link of a comparison. 0 where no arm is pre-trained."""
+    """Fewest separately pre-trained encoders behind an arm that has any: the weakest link of a comparison. 0 where no arm is
+    pre-trained."""
     counts = [len(arm.loc[arm["pretraining"] != "none", ["pretraining", "dose"]].drop_duplicates()) for arm in arms]
     return min((count for count in counts if count), default=0)
 
@@ -153,10 +155,11 @@ def claims_table(
     """Every claim of the book, one row, in its order; Holm's family is the claims of one paper that were run.
 
     Column `sesoi` is what the interval is held against: the claim's smallest effect of interest, negative under rule `not-worse`.
-    Where neither arm exceeds guessing (column `guess`) by the smallest effect of interest, the verdict is "inconclusive" and the note says why.
+    Where neither arm exceeds guessing (column `guess`) by the smallest effect of interest, the verdict is "inconclusive" and the note says
+    why.
 
-    Each claim draws from its own generator, seeded by `seed` and its id: adding a claim moves no other's interval. Numbers are rounded to six
-    digits, so that equal studies write equal files.
+    Each claim draws from its own generator, seeded by `seed` and its id: adding a claim moves no other's interval. Numbers are rounded to
+    six digits, so that equal studies write equal files.
     """
     rows = []
     for claim in book.claims:
@@ -170,7 +173,8 @@ def claims_table(
         row, claim = table.loc[index], book.claims[index]
         table.loc[index, "verdict"] = verdict_of(claim, row["effect"], row["low"], row["high"], row["p_holm"])
         if max(row["value_a"], row["value_b"]) < row["guess"] + claim.sesoi:
-            # Two arms that have learnt next to nothing differ by next to nothing: a small interval around 0 then speaks of the floor, not of the methods.
+            # Two arms that have learnt next to nothing differ by next to nothing: a small interval around 0 then speaks of the floor, not
+            # of the methods.
             table.loc[index, ["verdict", "floor", "note"]] = (
                 "inconclusive",
                 True,

@@ -1,8 +1,8 @@
 """Near-duplicate images across splits, found by a perceptual hash and confirmed on thumbnails.
 
 Aligned faces of different people look alike to a small hash, so a close hash only nominates a pair; it counts when the two standardised
-16 x 16 thumbnails also correlate. Mirror images count. Found: copies that were re-encoded, brightened, blurred a little or resized. Not found:
-another crop, another frame after a head turn; subjects apart in the manifest are what guards against those.
+16 x 16 thumbnails also correlate. Mirror images count. Found: copies that were re-encoded, brightened, blurred a little or resized. Not
+found: another crop, another frame after a head turn; subjects apart in the manifest are what guards against those.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 An effect is held as statistics *per subject* (confusion matrices, sums, win counts), because the subject is the unit of inference (design,
 Protocol 4). Two questions can be put to it, each for thousands of draws at once:
 
-* `scores(weights)`: what each seed of each arm scores when subject i counts `weights[:, i]` times, of which `resampled` is the difference of
+* `scores(weights)`: what each seed of each arm scores when subject i counts `weights[:, i]` times, of which `resampled` is the difference
+  of
   the arms' means: the bootstrap and the jackknife, and how far seeds lie apart;
 * `exchanged(swaps)`: its value when the two arms are exchanged within the subjects marked in `swaps`: the permutation test.
 
@@ -89,9 +90,9 @@ class CountsEffect(Effect):
 class AurocEffect(Effect):
     """Effect on the area under the ROC curve, exact under any subject weights.
 
-    AUROC is a ratio of sums over pairs of subjects, sum w_i w_j U_ij / (sum w_i P_i)(sum w_j N_j), where U_ij counts the wins of the positives of
-    subject i over the negatives of subject j; so resampling needs U and no rows. wins (S, A, A, n, n): seed, arm of the positives, arm of
-    the negatives; A is 1 or 2. positives, negatives (n,).
+    AUROC is a ratio of sums over pairs of subjects, sum w_i w_j U_ij / (sum w_i P_i)(sum w_j N_j), where U_ij counts the wins of the
+    positives of subject i over the negatives of subject j; so resampling needs U and no rows. wins (S, A, A, n, n): seed, arm of the
+    positives, arm of the negatives; A is 1 or 2. positives, negatives (n,).
     """
 
     subjects: tuple[str, ...]
@@ -196,8 +197,8 @@ def _mean_of_sums(sums: NDArray) -> NDArray[np.float64]:
 def effect_of(a: pd.DataFrame, b: pd.DataFrame | None, metric: str, classes: int, *, names: tuple[str, str] = ("arm A", "arm B")) -> Effect:
     """The effect metric(A) - metric(B), or the score of A alone where `b` is None.
 
-    a, b: predictions of one task, arm, share of labels and split, all folds pooled. The metric is one of `CONFUSION_METRICS` (reads `pred`),
-    `SCORE_METRICS` (label 0/1, reads `p1`), or the name of a column with one number a sample (its mean is taken).
+    a, b: predictions of one task, arm, share of labels and split, all folds pooled. The metric is one of `CONFUSION_METRICS` (reads
+    `pred`), `SCORE_METRICS` (label 0/1, reads `p1`), or the name of a column with one number a sample (its mean is taken).
     Raises LoupeError where the arms do not cover the same samples, or hold different numbers of seeds, both above one.
     """
     return effect_between(arms_of(a, b, metric, names=names), metric, classes)

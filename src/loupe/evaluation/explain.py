@@ -1,7 +1,7 @@
 """Does a map point where something happens? Scores of maps against true motion or part masks, and the trivial rivals they must beat.
 
-shapes: N maps, L patches, H x W pixels. Maps are non-negative weights; a signed map is oriented (on validation subjects) before it comes here.
-A map that says nothing (constant, or all zero) gets what chance gives, never NaN.
+shapes: N maps, L patches, H x W pixels. Maps are non-negative weights; a signed map is oriented (on validation subjects) before it comes
+here. A map that says nothing (constant, or all zero) gets what chance gives, never NaN.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def pool_to_patches(images: NDArray, patch: int) -> NDArray[np.float64]:
 
 
 def motion_region(motion: NDArray, share_of_peak: float = 0.5) -> NDArray[np.bool_]:
-    """Where the expression moves the face: motion of at least `share_of_peak` of the clip's largest; (N, H, W) -> (N, H, W), empty without motion."""
+    """Where the expression moves the face: motion of at least `share_of_peak` of the clip's largest; (N, H, W) -> (N, H, W), empty without
+    motion."""
     peak = motion.max(axis=(-2, -1), keepdims=True)
     return (motion >= share_of_peak * peak) & (peak > 0)
 
@@ -112,7 +113,8 @@ def training_mean_map(maps: NDArray, subjects: ArrayLike) -> NDArray[np.float64]
 
 
 def centre_prior(size: tuple[int, int]) -> NDArray[np.float64]:
-    """Rival: a Gaussian (H, W) in the middle of the picture, its standard deviation a quarter of each side. Knows that faces are aligned, and no face."""
+    """Rival: a Gaussian (H, W) in the middle of the picture, its standard deviation a quarter of each side. Knows that faces are aligned,
+    and no face."""
     down, right = (np.exp(-0.5 * (((np.arange(side) + 0.5) / side - 0.5) / 0.25) ** 2) for side in size)
     return np.outer(down, right)
 
@@ -125,17 +127,19 @@ def patch_contrast(images: NDArray[np.uint8], patch: int) -> NDArray[np.float64]
 
 
 def part_energy(maps: NDArray, parts: NDArray[np.uint8], patch: int, wanted: ArrayLike = EXPRESSIVE_PARTS) -> NDArray[np.float64]:
-    """Share of the mass of patch maps (N, L) or pixel maps (N, H, W) on the wanted parts of masks (N, H, W), numbered as in `part_region`: (N,).
+    """Share of the mass of patch maps (N, L) or pixel maps (N, H, W) on the wanted parts of masks (N, H, W), numbered as in `part_region`:
+    (N,).
 
-    A patch spreads its weight evenly over its pixels. So an even map scores the share of the picture that the parts take, and no map scores more
-    than the patch that they fill most. Pixel maps are pooled to patches first. 0, whatever the map, where no wanted part is visible.
+    A patch spreads its weight evenly over its pixels. So an even map scores the share of the picture that the parts take, and no map scores
+    more than the patch that they fill most. Pixel maps are pooled to patches first. 0, whatever the map, where no wanted part is visible.
     """
     values = pool_to_patches(maps, patch) if np.ndim(maps) == 3 else np.asarray(maps, dtype=np.float64)
     return energy_inside(upsample(values, parts.shape[1:]), part_region(parts, wanted))
 
 
 def localisation_scores(maps: NDArray, motion: NDArray, patch: int, *, share_of_peak: float = 0.5) -> dict[str, NDArray[np.float64]]:
-    """The three scores of patch maps (N, L) or pixel maps (N, H, W) against the true motion (N, H, W): each (N,), NaN for clips without motion.
+    """The three scores of patch maps (N, L) or pixel maps (N, H, W) against the true motion (N, H, W): each (N,), NaN for clips without
+    motion.
 
     Pixel maps are pooled to patches first, so that a rival with finer pixels competes on the same grid.
     """

@@ -91,8 +91,8 @@ def check_ignores_test(
 ) -> None:
     """Assert that what `run(features, labels)` returns does not depend on the test rows.
 
-    `run` returns whatever was fitted or chosen (a scaler's mean, a PCA basis, a threshold, an epoch, a window), as numbers. It is called twice, the
-    second time with test features moved far away and test labels rotated among the classes. LoupeError where the answers differ.
+    `run` returns whatever was fitted or chosen (a scaler's mean, a PCA basis, a threshold, an epoch, a window), as numbers. It is called
+    twice, the second time with test features moved far away and test labels rotated among the classes. LoupeError where the answers differ.
     """
     rows = np.asarray(test_rows)
     spoilt_features, spoilt_labels = np.array(features, dtype=np.float64), np.array(labels)

@@ -1,7 +1,7 @@
 """MEGC2019's log format, and its scores: pooled over all leave-one-subject-out folds, then each data set from the same run.
 
-A log has one block a fold: a header `<data set> <subject>`, then a line `<clip> <truth> <prediction>` for each clip of that subject. This is the
-layout in which the challenge exchanged results, so a log of Loupe can be scored by others' scripts and theirs by ours.
+A log has one block a fold: a header `<data set> <subject>`, then a line `<clip> <truth> <prediction>` for each clip of that subject. This
+is the layout in which the challenge exchanged results, so a log of Loupe can be scored by others' scripts and theirs by ours.
 """
 
 from __future__ import annotations

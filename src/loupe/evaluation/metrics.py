@@ -7,11 +7,14 @@ Conventions, the same for every function here:
 * A class absent from truth and from prediction has F1 0. A class absent from truth has recall 0. It still counts in the macro mean.
 * `classes=None` lists 0..highest label seen; `uf1` and `uar` then list at least the three classes of MEGC2019. Say `classes` whenever the
   task is known: a fold or a data set in which the last class is missing must still be scored over all of them.
-* UF1 is the macro F1, and UAR the macro recall, **of the pooled predictions of all folds** (MEGC2019). Pool first; the mean of fold scores is
+* UF1 is the macro F1, and UAR the macro recall, **of the pooled predictions of all folds** (MEGC2019). Pool first; the mean of fold scores
+  is
   another, wrong number.
-* A confusion matrix has the truth in its rows and the prediction in its columns. Functions named `*_of` take stacked ones (..., C, C), so that
+* A confusion matrix has the truth in its rows and the prediction in its columns. Functions named `*_of` take stacked ones (..., C, C), so
+  that
   ten thousand resamples are one call. An all-zero matrix scores 0.
-* AUROC counts ties as one half; with a single class present it is undefined: NaN. Sensitivity at a false-alarm rate is the highest true-positive
+* AUROC counts ties as one half; with a single class present it is undefined: NaN. Sensitivity at a false-alarm rate is the highest
+  true-positive
   rate among thresholds whose false-positive rate does not exceed the limit, no interpolation; NaN where a class is missing.
 * Labels that are negative, fractional or not below C, arrays of unequal length and empty input raise `LoupeError`.
 """
@@ -144,9 +147,9 @@ def _binary(y_true: ArrayLike, score: ArrayLike) -> tuple[NDArray[np.bool_], NDA
 def guessing_score(metric: str, labels: ArrayLike, classes: int, answers: int | None = None) -> float:
     """Expected score of giving every possible answer equally often, whatever the sample; NaN for a metric that has no such level.
 
-    answers: how many of the classes a sample can be answered with, where they come in groups of so many (several questions a sample); None: all.
-    F1 of class c with share p, whose group has the share s (1 where there is one group), at guessing rate q = 1 / answers: precision p / s, recall
-    q, hence 2 p q / (p + s q).
+    answers: how many of the classes a sample can be answered with, where they come in groups of so many (several questions a sample); None:
+    all. F1 of class c with share p, whose group has the share s (1 where there is one group), at guessing rate q = 1 / answers: precision p
+    / s, recall q, hence 2 p q / (p + s q).
     """
     answers = answers or classes
     rate = 1.0 / answers

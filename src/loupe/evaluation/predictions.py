@@ -1,4 +1,5 @@
-"""The study's one schema of predictions: a row a sample, seed and state; what the row is about stands in columns, never in an arm's name."""
+"""The study's one schema of predictions: a row a sample, seed and state; what the row is about stands in columns, never in an arm's
+name."""
 
 from __future__ import annotations
 
@@ -17,10 +18,10 @@ class Label:
     """What predictions are predictions of.
 
     fraction: share of the labels, of the people or of the frames, as `regime` says (`labels` | `people` | `frames`; `folds`:
-    of the labels, asked in the folds in which Micron-BERT is fine-tuned, never compared with `labels`). condition: what the pictures are like
-    ("" as usual, `covered`, `shifted`). pretraining: where the arm's encoder comes from (`none` | `mae-face` | `micron-bert` |
-    `mae-face+micron-bert`); dose: the share of its
-    pre-training people from one half, where they were chosen unevenly. smoothed: scores are means over a window of frames.
+    of the labels, asked in the folds in which Micron-BERT is fine-tuned, never compared with `labels`). condition: what the pictures are
+    like ("" as usual, `covered`, `shifted`). pretraining: where the arm's encoder comes from (`none` | `mae-face` | `micron-bert` |
+    `mae-face+micron-bert`); dose: the share of its pre-training people from one half, where they were chosen unevenly. smoothed: scores are
+    means over a window of frames.
     """
 
     task: str
@@ -36,7 +37,8 @@ class Label:
 
 
 def answers(rows: pd.DataFrame, probabilities: np.ndarray) -> pd.DataFrame:
-    """Predictions without a label: `rows` of a manifest (split, sample, subject, clip, label) beside what was said, probabilities (len(rows), C)."""
+    """Predictions without a label: `rows` of a manifest (split, sample, subject, clip, label) beside what was said, probabilities
+    (len(rows), C)."""
     table = rows[["split", "sample", "subject", "clip", "label"]].reset_index(drop=True).assign(pred=probabilities.argmax(1))
     scores = {f"p{column}": probabilities[:, column].astype(np.float32) for column in range(probabilities.shape[1])}
     return table.assign(**scores)

@@ -1,4 +1,5 @@
-"""Who may be seen when: splits by subject that cannot leak, leave-one-subject-out folds, nested shares of the labels (design, Protocol 1, 6)."""
+"""Who may be seen when: splits by subject that cannot leak, leave-one-subject-out folds, nested shares of the labels (design, Protocol 1,
+6)."""
 
 from __future__ import annotations
 
@@ -78,7 +79,8 @@ def loso_folds(
 ) -> list[Split]:
     """One split a subject, in the order of their names: that subject is the test, the others train (MEGC2019's protocol).
 
-    inner_val: so many of the others, drawn by `rng` in each fold, become the validation subjects on whom an epoch or a window may be chosen.
+    inner_val: so many of the others, drawn by `rng` in each fold, become the validation subjects on whom an epoch or a window may be
+    chosen.
     pretrain: subjects whom pre-training saw; none of them may be a clip subject, or LoupeError.
     """
     return _folds([[name] for name in sorted(set(map(str, subjects)))], pretrain, inner_val, rng)
@@ -131,8 +133,9 @@ def _folds(groups: list[list[str]], pretrain: Iterable[str], inner_val: int, rng
 def label_subset(labels: ArrayLike, subjects: ArrayLike, fraction: float, rng: np.random.Generator) -> NDArray[np.int64]:
     """Rows whose labels are kept: `fraction` of each class, at least one a class, spread over as many subjects as possible.
 
-    Subsets nest: with a generator in the same state, 1 % lies in 2 % lies in 5 %. Within a class the rows stand in one random order in which every
-    subject appears once before any appears twice; a fraction takes the head of it. Rows with label -1 are never taken. Sorted positions.
+    Subsets nest: with a generator in the same state, 1 % lies in 2 % lies in 5 %. Within a class the rows stand in one random order in
+    which every subject appears once before any appears twice; a fraction takes the head of it. Rows with label -1 are never taken. Sorted
+    positions.
     """
     values, names = np.asarray(labels), np.asarray(subjects)
     _check_fraction(fraction)
@@ -171,8 +174,8 @@ def subject_subset(labels: ArrayLike, subjects: ArrayLike, fraction: float, rng:
 def every_kth_frame(clips: ArrayLike, frames: ArrayLike, k: int) -> NDArray[np.int64]:
     """Rows of every k-th frame of labelled video, the clips (N,) laid end to end, each in the order of its frames (N,). Sorted positions.
 
-    Of n rows it takes n / k, rounded up. The count runs on from clip to clip: begun anew in each, it would take the first frame of every one, in which
-    hardly anybody shows anything yet. Raises LoupeError for k below 1.
+    Of n rows it takes n / k, rounded up. The count runs on from clip to clip: begun anew in each, it would take the first frame of every
+    one, in which hardly anybody shows anything yet. Raises LoupeError for k below 1.
     """
     if k < 1:
         raise LoupeError(f"every {k}th frame cannot be taken; k counts from 1, which is all frames.")

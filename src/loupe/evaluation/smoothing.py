@@ -1,6 +1,7 @@
 """Frame scores over time: each frame's class probabilities become their mean over a sliding window of its clip (design, Protocol 8).
 
-The window is chosen on validation people. `choose_window` is handed their rows and refuses all others, so that no test row can take part in it.
+The window is chosen on validation people. `choose_window` is handed their rows and refuses all others, so that no test row can take part in
+it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ _RUN = ["task", "arm", "fraction", "seed", "fold"]
 def smoothed(probabilities: ArrayLike, clips: ArrayLike, times: ArrayLike, window: int) -> NDArray[np.float64]:
     """Centred mean of the probabilities (N, C) over `window` stored frames of the same clip (N,), in the order of `times` (N,): (N, C).
 
-    At the ends of a clip the window is shortened to the frames that are there. It counts frames, not seconds. The order of the rows is free and kept.
+    At the ends of a clip the window is shortened to the frames that are there. It counts frames, not seconds. The order of the rows is free
+    and kept.
     Raises LoupeError for an even window or one below 1, for a row without a clip, and for two frames of a clip at one time.
     """
     if window < 1 or window % 2 == 0:
@@ -65,7 +67,8 @@ def smooth_predictions(predictions: pd.DataFrame, times: pd.Series, window: int)
 
 
 def window_scores(validation: pd.DataFrame, times: pd.Series, windows: Sequence[int], classes: int) -> dict[int, float]:
-    """Macro-F1 of one arm after smoothing by each window, mean over its seeds. Raises LoupeError for rows of other than validation people."""
+    """Macro-F1 of one arm after smoothing by each window, mean over its seeds. Raises LoupeError for rows of other than validation
+    people."""
     strangers = sorted(set(validation["split"]) - {"val"})
     if strangers or validation.empty:
         raise LoupeError(f"A window is chosen on rows of validation people alone, not on {' and '.join(strangers) or 'none'}.")
@@ -84,7 +87,8 @@ def choose_window(validation: pd.DataFrame, times: pd.Series, windows: Sequence[
 
 
 def smooth_arms(predictions: pd.DataFrame, times: pd.Series, windows: Sequence[int], classes: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """All arms smoothed, each at each share of the labels by the window chosen on its validation rows, and the choices: arm, fraction, smoothed (true), window."""
+    """All arms smoothed, each at each share of the labels by the window chosen on its validation rows, and the choices: arm, fraction,
+    smoothed (true), window."""
     parts, choices = [], []
     for (arm, fraction), part in predictions.groupby(["arm", "fraction"], sort=True):
         window = choose_window(part[part["split"] == "val"], times, windows, classes)

@@ -1,8 +1,8 @@
 """Contextual agreement of Micron-BERT: the contextual token of a frame agrees with that of a crop of it (arXiv 2304.03195).
 
 The paper prints two forms: H(p_ct, p_ct_crop), a cross-entropy as in DINO (arXiv 2104.14294), in its PoI section, and the mean
-squared error of Eq. 15 in its loss section. The released code has DINO. Both are here, each a part that a `MicronBert` is built with. A part has no tensors: the
-model holds them, under the names that they have in checkpoints.
+squared error of Eq. 15 in its loss section. The released code has DINO. Both are here, each a part that a `MicronBert` is built with. A
+part has no tensors: the model holds them, under the names that they have in checkpoints.
 
 Nothing in this file talks to other processes inside a forward pass, so DDP and torch.compile are safe; the one collective, in
 `update_centre`, is guarded by `dist.is_initialized()`.

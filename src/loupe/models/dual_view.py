@@ -21,8 +21,8 @@ What the paper leaves open, and the choice:
     class token             bypasses the fusion; the ipsilateral one is dropped there
 
 Removing a part (`FusionParts`) removes its weights. Without the local branch the importance weighs S; without self the MLP sees g N alone;
-without `skip` F = gamma MLP(...) with gamma starting at 1; `attention=False` removes both attentions and the importance, and what is left is
-token by token: F = x + gamma MLP([u; v]) (mean: [u; (u + v) / 2]). `late` and `single` have no fusion that parts could be taken from.
+without `skip` F = gamma MLP(...) with gamma starting at 1; `attention=False` removes both attentions and the importance, and what is left
+is token by token: F = x + gamma MLP([u; v]) (mean: [u; (u + v) / 2]). `late` and `single` have no fusion that parts could be taken from.
 
 Shapes: B batch, L patches, D width, H heads, E head width.
 """
@@ -158,8 +158,8 @@ class SingleView(DualViewClassifier):
 
 
 class DepthMatchedView(SingleView):
-    """The control of `single`: one more layer at the same place that sees the examined view alone. It has the parameters of `concat` less the
-    ipsilateral view embedding (D)."""
+    """The control of `single`: one more layer at the same place that sees the examined view alone. It has the parameters of `concat` less
+    the ipsilateral view embedding (D)."""
 
     layers = {"single": OwnFusion}
 
@@ -177,7 +177,8 @@ VARIANTS = {"single": SingleView, **dict.fromkeys(LAYERS, DualViewClassifier), "
 
 
 def classifier(encoder: Encoder, *, variant: str = "concat", depth_matched: bool = False, **options) -> DualViewClassifier:
-    """The classifier of a variant, or the depth-matched control of `single`. Raises LoupeError for an unknown variant or a control of another."""
+    """The classifier of a variant, or the depth-matched control of `single`. Raises LoupeError for an unknown variant or a control of
+    another."""
     if variant not in VARIANTS:
         raise LoupeError(f"Unknown dual-view variant '{variant}'; choose one of {', '.join(VARIANTS)}.")
     if depth_matched and variant != "single":

@@ -63,8 +63,8 @@ class NoAttention(nn.Module):
 
 @dataclass(frozen=True)
 class FusionParts:
-    """Which parts of Fusion Attention are there, and how many layers of it. A part that is not takes its weights with it; `attention` False removes the
-    first three."""
+    """Which parts of Fusion Attention are there, and how many layers of it. A part that is not takes its weights with it; `attention` False
+    removes the first three."""
 
     self_attention: bool = True
     local_attention: bool = True

@@ -69,8 +69,8 @@ class Weights:
 
 
 def unwrap(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict without what wrappers put into its names: torch's marks anywhere, and first parts (`module.`, `model.`, any other) that all
-    names share, as long as that takes to a known layout; otherwise as it was."""
+    """A state dict without what wrappers put into its names: torch's marks anywhere, and first parts (`module.`, `model.`, any other) that
+    all names share, as long as that takes to a known layout; otherwise as it was."""
     state = bare = {WRAPPING.sub("", name).removeprefix("module."): tensor for name, tensor in state.items()}
     while bare and _layout(bare, wrapped=True) is None:
         first = {name.partition(".")[0] for name in bare}

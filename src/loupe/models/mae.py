@@ -79,7 +79,8 @@ class MaskedAutoencoder(nn.Module):
         nn.init.normal_(self.mask_token, std=0.02, generator=generator)
 
     def forward(self, images: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        """images (B, C, H, W), noise (B, L) -> loss (), pred (B, L - K, P*P*C) and hidden (B, L - K): of which patches, masked (B, L) bool."""
+        """images (B, C, H, W), noise (B, L) -> loss (), pred (B, L - K, P*P*C) and hidden (B, L - K): of which patches, masked (B, L)
+        bool."""
         patches = self.encoder.patchify(images)
         split = split_tokens(noise, self.kept)  # masking
         latent = self.encode(patches, split.keep)
@@ -92,11 +93,12 @@ class MaskedAutoencoder(nn.Module):
         return self.encoder.forward_tokens(self.encoder.embed_patches(gather_patches(patches, keep), keep))
 
     def decode(self, latent: Tensor, split: Split) -> Tensor:
-        """A learnt token stands in for each hidden patch, every token takes the position of its patch; pixels of the hidden ones (B, L - K, P*P*C).
+        """A learnt token stands in for each hidden patch, every token takes the position of its patch; pixels of the hidden ones (B, L - K,
+        P*P*C).
 
-        **The fast way.** MAE puts the tokens back into their places, decodes all patches and drops the kept ones' pixels. Attention sees the
-        positions, not the order: so the tokens stay in the order [kept..., hidden...], and what nobody reads, the last block's MLP and the
-        prediction for kept patches, is not computed.
+        **The fast way.** MAE puts the tokens back into their places, decodes all patches and drops the kept ones' pixels. Attention sees
+        the positions, not the order: so the tokens stay in the order [kept..., hidden...], and what nobody reads, the last block's MLP and
+        the prediction for kept patches, is not computed.
         """
         latent = self.decoder.embed(latent)
         hidden = self.mask_token.to(latent.dtype).expand(*split.hidden.shape, -1)

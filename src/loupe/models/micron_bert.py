@@ -44,8 +44,8 @@ Where paper, released code (github uark-cviu/Micron-BERT @03cfb02) and Loupe dif
     poi_topk          -                               -                                   W for the k best patches only
 
 `scale="literal"` is kept because it is what is printed: with L patches both factors are about 1/L, so W is about 1/L^2 and P_dma all but
-vanishes. Row i of Eq. 8 asks with P_r(i) for K(P_s(i)): equal content answers itself, so a patch that changed is *low* on the diagonal. That is
-what the algebra says where Q and K agree; the sign of a trained map is fixed on validation subjects, not here.
+vanishes. Row i of Eq. 8 asks with P_r(i) for K(P_s(i)): equal content answers itself, so a patch that changed is *low* on the diagonal.
+That is what the algebra says where Q and K agree; the sign of a trained map is fixed on validation subjects, not here.
 
 Shapes: B batch, L patches, D width. `swapped`: True = the patch is taken from I_{t+d}.
 """
@@ -88,8 +88,8 @@ def swap_blocks(shape: tuple[int, int, int], ratio: float, block: int, generator
 @dataclass(frozen=True)
 class MicronSwitches:
     """What the table above leaves open. dma, poi, poi_topk, scale, layout: as in MicroAttention, which checks them. beta: of Eq. 13.
-    corruption: "swap", or "mask", the ordinary BERT way, as a rival. residual: the decoder adds to the pixels that came in, at first nothing: its
-    error starts at what swapping changed."""
+    corruption: "swap", or "mask", the ordinary BERT way, as a rival. residual: the decoder adds to the pixels that came in, at first
+    nothing: its error starts at what swapping changed."""
 
     swap_ratio: float = 0.5
     swap_block: int = 2

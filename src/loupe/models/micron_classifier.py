@@ -1,6 +1,7 @@
 """Micron-BERT's second stage (arXiv 2304.03195): all weights fine-tuned on labelled clips. t = onset, t + d = apex, nothing is swapped.
 
-The paper does not say how a class is read from its tokens; the frozen network is asked in the same ways. Read-outs, P_dma(x, y) being DMA with P_s = enc(x) and P_r = enc(y):
+The paper does not say how a class is read from its tokens; the frozen network is asked in the same ways. Read-outs, P_dma(x, y) being DMA
+with P_s = enc(x) and P_r = enc(y):
 
     dma      P_dma(apex, onset) - P_dma(onset, apex), means over the cells of a 4 x 4 grid    (B, 16 D)
     token    patch tokens, apex - onset, on the same grid; DMA and PoI take no part           (B, 16 D)
@@ -31,7 +32,8 @@ def check_readout(name: str) -> None:
 
 
 def read_pair(encoder: Encoder, attention: MicroAttention | None, onset: Tensor, apex: Tensor, readout: str) -> Tensor:
-    """onset, apex (B, C, H, W) -> (B, 16 D), with `mean` (B, 2 D). `token` needs no attention. Raises LoupeError for an unknown read-out."""
+    """onset, apex (B, C, H, W) -> (B, 16 D), with `mean` (B, 2 D). `token` needs no attention. Raises LoupeError for an unknown
+    read-out."""
     check_readout(readout)
     if readout == "mean":
         return pair_features(encoder, attention, onset, apex)

@@ -46,8 +46,8 @@ def sincos_positions(width: int, grid: tuple[int, int], device: torch.device | s
 def normalise_patches(patches: Tensor, channels: int = 1) -> tuple[Tensor, Tensor, Tensor]:
     """Standardise each patch (B, L, P) by its own pixels: (normalised, mean (B, L, 1), deviation (B, L, 1)).
 
-    The per-patch target of MAE (arXiv 2111.06377, section 3): unbiased variance, 1e-6 added under the root. With `channels` > 1 the values of a
-    patch alternate between that many channels, each of which loses its own mean (B, L, P); the deviation stays common.
+    The per-patch target of MAE (arXiv 2111.06377, section 3): unbiased variance, 1e-6 added under the root. With `channels` > 1 the values
+    of a patch alternate between that many channels, each of which loses its own mean (B, L, P); the deviation stays common.
     """
     if channels == 1:
         mean = patches.mean(dim=-1, keepdim=True)

@@ -94,8 +94,8 @@ def read_weights(path: str | os.PathLike) -> Weights:
 
 
 def check_parts(weights: Weights, heads: int | None, where: str) -> dict[str, float]:
-    """The settings of the network in a checkpoint (`weight_files.STATED`; those of the decoder where there is one), worked out from what it states, then
-    from its shapes.
+    """The settings of the network in a checkpoint (`weight_files.STATED`; those of the decoder where there is one), worked out from what it
+    states, then from its shapes.
 
     Raises LoupeError naming the file `where` and the tensor unless every part that the file holds is whole and fits the others: encoder,
     decoder, DMA's attention, DINO's heads and teacher. Of our own files, Fusion Attention and classifiers are left to `load_into`, which
@@ -195,7 +195,8 @@ def fold_normalisation(encoder: Encoder, mean: tuple[float, ...], deviation: tup
 
 
 def check(state: dict[str, Tensor], expected: dict[str, Tensor], where: str, layout: str) -> None:
-    """Raise LoupeError naming `where` and the tensor, as `layout` calls it, unless `state` has exactly the names and shapes of `expected`."""
+    """Raise LoupeError naming `where` and the tensor, as `layout` calls it, unless `state` has exactly the names and shapes of
+    `expected`."""
     missing, spare = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     if missing or spare:
         what = f"lacks {name_in(missing[0], layout)}" if missing else f"has an unexpected {name_in(spare[0], layout)}"
@@ -210,7 +211,8 @@ def check(state: dict[str, Tensor], expected: dict[str, Tensor], where: str, lay
 
 
 def _encoder_settings(weights: Weights, heads: int | None, where: str) -> dict[str, float]:
-    """Arguments of `Encoder`: what the file states, else what its shapes tell; raises LoupeError where a tensor that tells is missing or odd."""
+    """Arguments of `Encoder`: what the file states, else what its shapes tell; raises LoupeError where a tensor that tells is missing or
+    odd."""
     stated, size = weights.settings, lambda *places: _size(weights, where, *((f"encoder.{name}", axis) for name, axis in places))
     width = size(("cls_token", -1), ("pos_embed", -1), ("patch_embed.bias", 0), ("norm.weight", 0), ("norm.bias", 0))
     hidden = size(*((f"blocks.0.mlp.{name}", axis) for name, axis in (("fc1.weight", 0), ("fc1.bias", 0), ("fc2.weight", 1))))

@@ -24,7 +24,8 @@ def head_named(name: str) -> tuple[int, float]:
 def grid_means(tokens: Tensor, grid: tuple[int, int], side: int = 4) -> Tensor:
     """Means (B, side * side, D), row by row, of tokens (B, L, D) over `side` x `side` cells of their `grid`; side 1 is the mean of all.
 
-    Where the grid does not divide, cells overlap by a patch, and a grid smaller than the cells repeats its patches (adaptive average pooling).
+    Where the grid does not divide, cells overlap by a patch, and a grid smaller than the cells repeats its patches (adaptive average
+    pooling).
     """
     places = torch.eye(grid[0] * grid[1], dtype=tokens.dtype, device=tokens.device).unflatten(1, grid)
     shares = F.adaptive_avg_pool2d(places, side).flatten(1)  # (L, cells): the weight of each patch in each cell

@@ -46,8 +46,8 @@ SIZES: dict[str, ViTSize] = {
 
 
 class Block(vision_transformer.Block):
-    """timm's pre-norm block x' = x + MHA(LN x); x = x' + MLP(LN x'), which may give its last tokens only, as the last block of a decoder does:
-    attention mixes tokens, but the MLP takes each by itself, so those that nobody reads need none."""
+    """timm's pre-norm block x' = x + MHA(LN x); x = x' + MLP(LN x'), which may give its last tokens only, as the last block of a decoder
+    does: attention mixes tokens, but the MLP takes each by itself, so those that nobody reads need none."""
 
     def forward(self, tokens: Tensor, last: int | None = None) -> Tensor:
         """Tokens (B, n, D) of tokens (B, n, D), or the last `last` of them (B, last, D)."""
@@ -188,7 +188,8 @@ def transformer_blocks(width: int, depth: int, heads: int, mlp_ratio: float, dro
 def run_blocks(
     blocks: nn.ModuleList, tokens: Tensor, start: int = 0, stop: int | None = None, *, checkpointed: bool, last: int | None = None
 ) -> Tensor:
-    """Apply blocks `start` to `stop` (exclusive); `checkpointed` recomputes each in the backward pass; `last`: only so many tokens, from the end."""
+    """Apply blocks `start` to `stop` (exclusive); `checkpointed` recomputes each in the backward pass; `last`: only so many tokens, from
+    the end."""
     stop = len(blocks) if stop is None else stop
     for index in range(start, stop):
         wanted = last if index == stop - 1 else None

@@ -1,7 +1,7 @@
 """Files of checkpoints, read and written: safetensors, or torch files that hold nothing but tensors.
 
-Strangers' files are data, never programs: safetensors, or torch files through `weights_only=True` and the few plain values of `PLAIN` that training
-scripts store beside the weights. A file that pickles anything else is refused unexecuted.
+Strangers' files are data, never programs: safetensors, or torch files through `weights_only=True` and the few plain values of `PLAIN` that
+training scripts store beside the weights. A file that pickles anything else is refused unexecuted.
 """
 
 from __future__ import annotations

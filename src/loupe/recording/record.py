@@ -1,7 +1,7 @@
 """The record of a run: what ran, on what, how fast, in how much memory, and the loss of every step.
 
-Written to `data/logs/runs/<stage>/<run>/` as `run.json` and `steps.jsonl`, by the loop itself, wherever a session is open. All of this differs
-between equal runs, so none of it may reach an output that DVC hashes.
+Written to `data/logs/runs/<stage>/<run>/` as `run.json` and `steps.jsonl`, by the loop itself, wherever a session is open. All of this
+differs between equal runs, so none of it may reach an output that DVC hashes.
 """
 
 from __future__ import annotations

@@ -19,10 +19,12 @@ def condition_scores(predictions: pd.DataFrame, classes: int) -> pd.DataFrame:
     """One row for each arm and condition: `macro_f1_mean` and `macro_f1_sd` over seeds, guess, n_seeds, n_subjects, n_samples.
 
     Args:
-        predictions: rows of test people are scored; pictures as they are (`condition` empty) count as `clean`. Arms without another condition are
+        predictions: rows of test people are scored; pictures as they are (`condition` empty) count as `clean`. Arms without another
+        condition are
             left out.
 
-    `guess` is the expected score of naming every class equally often. Raises LoupeError for missing columns, and without further conditions.
+    `guess` is the expected score of naming every class equally often. Raises LoupeError for missing columns, and without further
+    conditions.
     """
     require(predictions, ("arm", "split", "condition"), "predictions")
     tested = predictions[predictions["split"] == "test"].replace({"condition": {"": CLEAN}})
@@ -39,7 +41,8 @@ def condition_scores(predictions: pd.DataFrame, classes: int) -> pd.DataFrame:
 
 @styled
 def condition_plot(scores: pd.DataFrame) -> Drawing:
-    """A row for each arm, a mark for each condition: macro-F1, mean over seeds; the line is the mean plus and minus their standard deviation.
+    """A row for each arm, a mark for each condition: macro-F1, mean over seeds; the line is the mean plus and minus their standard
+    deviation.
 
     scores: what `condition_scores` returns. The dotted line is guessing, where it is best.
     """

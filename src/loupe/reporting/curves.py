@@ -53,7 +53,8 @@ def low_label_points(predictions: pd.DataFrame, classes: int, generator: np.rand
 
 
 def score_interval(part: pd.DataFrame, metric: str, classes: int, generator: np.random.Generator, resamples: int) -> dict[str, float]:
-    """Score of one arm's pooled predictions, mean over seeds, its 95 % interval over people and seeds: value, low, high, n_seeds, n_subjects."""
+    """Score of one arm's pooled predictions, mean over seeds, its 95 % interval over people and seeds: value, low, high, n_seeds,
+    n_subjects."""
     interval = bootstrap_interval(effect_of(part, None, metric, classes, names=(part["arm"].iloc[0], "")), generator, resamples=resamples)
     bounds = {"value": interval.value, "low": interval.low, "high": interval.high}
     return bounds | {"n_seeds": part["seed"].nunique(), "n_subjects": part["subject"].nunique()}

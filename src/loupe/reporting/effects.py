@@ -26,8 +26,8 @@ _RULE = (
 def effect_plot(claims: pd.DataFrame, caption: str = _RULE) -> Drawing:
     """A row for each claim: effect, 95 % interval, and its smallest effect of interest as a tick; the verdict as marker, colour and word.
 
-    claims: columns sentence, effect, low, high, sesoi, floor, verdict (supported, not supported, inconclusive, not run at this scale). Rows without
-    an effect (not run) keep their place and say so. A comparison on the floor (neither arm far from guessing) has an empty mark.
+    claims: columns sentence, effect, low, high, sesoi, floor, verdict (supported, not supported, inconclusive, not run at this scale). Rows
+    without an effect (not run) keep their place and say so. A comparison on the floor (neither arm far from guessing) has an empty mark.
 
     Raises LoupeError for a missing column, an unknown verdict or an effect outside its own interval's order (low above high).
     """

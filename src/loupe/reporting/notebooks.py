@@ -70,7 +70,8 @@ def render_notebooks(source: Path, target: Path, environment: Environment) -> li
 
     What stood in `target` before is removed, so that no page outlives its notebook.
 
-    Drawings that the text refers to (`pictures/x.svg` beside the notebooks' sources, `../../notebooks/pictures/x.svg` from `source`) are put inside.
+    Drawings that the text refers to (`pictures/x.svg` beside the notebooks' sources, `../../notebooks/pictures/x.svg` from `source`) are
+    put inside.
 
     Raises LoupeError for a file that is no notebook.
     """

@@ -220,7 +220,8 @@ def _stages(root: Path, facts: dict[str, Any]) -> dict[str, Stage]:
 
 
 def _commit(root: Path, folder: Path, entry: dict[str, Any], facts: dict[str, Any]) -> str:
-    """The commit that the files in `folder` were made from, where their run noted it and they are still what it left; else what git knows."""
+    """The commit that the files in `folder` were made from, where their run noted it and they are still what it left; else what git
+    knows."""
     if entry.get("commit") and entry["made"].get(folder.relative_to(root).as_posix()) == provenance.digest(folder):
         return str(entry["commit"])[:9] + (" with local changes" if entry["dirty"] else "")
     if held := committed_in(root, folder):

@@ -43,8 +43,8 @@ _NOTES = Path("data/logs/made.jsonl")
 def collect(root: Path) -> dict[str, Any]:
     """Facts about the checkout at `root` and this machine; what cannot be found out is None.
 
-    Keys: python, packages {name: version}, platform, cpu, cores, memory_gb, gpu, commit, dirty, scale, data, seeds, changed (see `changed`),
-    stages (the last finished run of each: see `stage_log`), minutes (their sum).
+    Keys: python, packages {name: version}, platform, cpu, cores, memory_gb, gpu, commit, dirty, scale, data, seeds, changed (see
+    `changed`), stages (the last finished run of each: see `stage_log`), minutes (their sum).
     """
     settings = _yaml(root / "conf" / "study.yaml")
     scale = settings.get("scale")
@@ -105,7 +105,8 @@ def stage_log(root: Path) -> list[dict[str, Any]]:
     """The last run of each stage from `data/logs`, in the order in which they ended; a torn last line is left out.
 
     Keys: stage, scale, seconds, peak_mb (MB, of the notebook's own process without its workers), finished, device (`cpu` where that is the
-    setting; else the one on which the stage trained by its run records; else the setting) and, where the runner noted them after this run, commit, dirty, made (see `note`).
+    setting; else the one on which the stage trained by its run records; else the setting) and, where the runner noted them after this run,
+    commit, dirty, made (see `note`).
 
     Raises LoupeError where a line in the middle is damaged.
     """
@@ -129,8 +130,8 @@ def stage_log(root: Path) -> list[dict[str, Any]]:
 def note(root: Path, stage: str, commit: str | None, dirty: bool | None) -> None:
     """Note, after `stage` has ended well, the commit that it ran from and the SHA-256 of the figures and tables it left.
 
-    The hashes tell results of this run from those that a later `git pull` or `dvc checkout` puts in their place. Into `data/logs`, never into
-    an output that DVC hashes.
+    The hashes tell results of this run from those that a later `git pull` or `dvc checkout` puts in their place. Into `data/logs`, never
+    into an output that DVC hashes.
     """
     folders = [f"reports/{kind}/{stage}" for kind in ("figures", "tables")]
     made = {folder: digest(root / folder) for folder in folders if (root / folder).is_dir()}
@@ -150,7 +151,8 @@ def digest(folder: Path) -> str:
 
 
 def _lines(path: Path, **kinds: Callable[[Any], Any]) -> list[dict[str, Any]]:
-    """The records of a log, one a line, with these keys turned into these types. A torn last line is left out, other damage is a LoupeError."""
+    """The records of a log, one a line, with these keys turned into these types. A torn last line is left out, other damage is a
+    LoupeError."""
     if not path.exists():
         return []
     found = []

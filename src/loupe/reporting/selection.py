@@ -8,8 +8,8 @@ import pandas as pd
 
 from loupe.errors import LoupeError
 
-# The state of a run (`loupe.evaluation.predictions`) and the values of it that go without saying; an empty cell does, too. Where an encoder comes from
-# (`pretraining`) belongs to the arm.
+# The state of a run (`loupe.evaluation.predictions`) and the values of it that go without saying; an empty cell does, too. Where an encoder
+# comes from (`pretraining`) belongs to the arm.
 STATE = {"condition": ("",), "regime": ("labels", "frames"), "dose": (), "smoothed": (False,)}
 
 
@@ -19,7 +19,8 @@ def unusual(table: pd.DataFrame) -> list[str]:
 
 
 def usual(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows in the state that goes without saying: pictures as they are, shares of labels, nothing smoothed, the study's own pre-training."""
+    """The rows in the state that goes without saying: pictures as they are, shares of labels, nothing smoothed, the study's own
+    pre-training."""
     for column in unusual(table):
         table = table[table[column].isna() | table[column].isin(STATE[column])]
     return table

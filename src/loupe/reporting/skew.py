@@ -19,8 +19,9 @@ TRAINED, UNTRAINED = "micron-bert", "micron-bert-untrained"
 def skew_points(predictions: pd.DataFrame, doses: Sequence[float], classes: int, resamples: int) -> pd.DataFrame:
     """UF1 of each dose and, last, of the untrained copy (dose NaN): columns arm, dose, value, low, high, n_seeds, n_subjects.
 
-    `value` is the mean over head seeds of the score of the pooled predictions, `low` and `high` bound its 95 % interval over people and head seeds. All rows
-    share their resamples. Raises LoupeError without doses, where a dose has no predictions, and for predictions of several tasks.
+    `value` is the mean over head seeds of the score of the pooled predictions, `low` and `high` bound its 95 % interval over people and
+    head seeds. All rows share their resamples. Raises LoupeError without doses, where a dose has no predictions, and for predictions of
+    several tasks.
     """
     if not doses:
         raise LoupeError("This scale pre-trains on no skewed people: choose one with `more: true` (smoke, gpu).")

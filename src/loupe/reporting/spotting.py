@@ -9,10 +9,11 @@ from loupe.reporting.selection import one_state, require
 
 
 def spotting_scores(predictions: pd.DataFrame) -> pd.DataFrame:
-    """One row an arm, alphabetically: area under the ROC curve and sensitivity at 5 % false alarms of the pooled scores, mean and sd over seeds.
+    """One row an arm, alphabetically: area under the ROC curve and sensitivity at 5 % false alarms of the pooled scores, mean and sd over
+    seeds.
 
-    predictions: rows of the task `spotting`, label 1 for a micro-expression, score `p1`. Raises LoupeError for a missing column, and where several splits or states
-    are mixed.
+    predictions: rows of the task `spotting`, label 1 for a micro-expression, score `p1`. Raises LoupeError for a missing column, and where
+    several splits or states are mixed.
     """
     require(predictions, ("arm", "seed", "sample", "subject", "label", "p1"), "predictions")
     one_state(predictions)

@@ -20,10 +20,11 @@ _TEX = str.maketrans({letter: f"\\{letter}" for letter in "&%$#_{}"} | {
 
 
 def results(predictions: pd.DataFrame, classes: int | Mapping[str, int], metrics: Sequence[str] = ("macro_f1", "accuracy")) -> pd.DataFrame:
-    """One row for each task, split, arm, state and share of labels: `<metric>_mean` and `<metric>_sd` over seeds, n_seeds, n_subjects, n_samples.
+    """One row for each task, split, arm, state and share of labels: `<metric>_mean` and `<metric>_sd` over seeds, n_seeds, n_subjects,
+    n_samples.
 
-    Each seed's predictions are pooled over folds and scored over all classes; the mean and spread (ddof 1; NaN for one seed) are over seeds. A
-    column of the state (`loupe.reporting.selection.STATE`) is shown only where some row says what does not go without saying.
+    Each seed's predictions are pooled over folds and scored over all classes; the mean and spread (ddof 1; NaN for one seed) are over
+    seeds. A column of the state (`loupe.reporting.selection.STATE`) is shown only where some row says what does not go without saying.
 
     Args:
         classes: number of classes, or one number a task.
@@ -55,7 +56,8 @@ def results(predictions: pd.DataFrame, classes: int | Mapping[str, int], metrics
 
 
 def readable(table: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
-    """The table as people read it: `x_mean` and `x_sd` merged to `mean ± sd`, arms by name, shares in per cent, floats rounded; all strings."""
+    """The table as people read it: `x_mean` and `x_sd` merged to `mean ± sd`, arms by name, shares in per cent, floats rounded; all
+    strings."""
     shown: dict[str, pd.Series] = {}
     for column, values in table.items():
         base = str(column).removesuffix("_mean")

@@ -21,7 +21,8 @@ _STYLES = {  # by whether the scores are smoothed
 
 
 def shown_clip(frames: pd.DataFrame) -> str:
-    """The clip that shows the most classes; of equals the one with the most frames, then the first by name. No prediction has a say in it."""
+    """The clip that shows the most classes; of equals the one with the most frames, then the first by name. No prediction has a say in
+    it."""
     require(frames, ("clip", "label", "sample"), "frames")
     clips = frames.groupby("clip").agg(classes=("label", "nunique"), frames=("sample", "size")).reset_index()
     return str(clips.sort_values(["classes", "frames", "clip"], ascending=[False, False, True])["clip"].iloc[0])
@@ -29,8 +30,8 @@ def shown_clip(frames: pd.DataFrame) -> str:
 
 @styled
 def clip_timeline(predictions: pd.DataFrame, frames: pd.DataFrame, classes: Sequence[str], caption: str) -> Drawing:
-    """One test clip (`shown_clip`) over time, a column for each share of the training frames. Above: the true class and the predicted ones, below: the
-    probability of the true class; the probe, raw and smoothed, first seed.
+    """One test clip (`shown_clip`) over time, a column for each share of the training frames. Above: the true class and the predicted ones,
+    below: the probability of the true class; the probe, raw and smoothed, first seed.
 
     Args:
         predictions: in the study's schema; rows of the task `frames` are used.

@@ -1,20 +1,25 @@
 """A rerun against the committed results, row by row: identical, within seed noise, or different.
 
-What is compared: `reports/claims.csv`, every `reports/tables/<stage>/<name>.csv`, and the stages' output hashes in `dvc.lock`. Rows are paired by
-their words (and shares of labels); a row that only one side has is a difference.
+What is compared: `reports/claims.csv`, every `reports/tables/<stage>/<name>.csv`, and the stages' output hashes in `dvc.lock`. Rows are
+paired by their words (and shares of labels); a row that only one side has is a difference.
 
-A row is **identical** where every cell is the same text, and **different** where a word or a count (`n_*`) differs, a verdict above all, or where
-a number lies outside its noise. Else it is **within seed noise**. Noise of a number x (a: committed, b: rerun) is judged by the first rule that applies:
+A row is **identical** where every cell is the same text, and **different** where a word or a count (`n_*`) differs, a verdict above all, or
+where a number lies outside its noise. Else it is **within seed noise**. Noise of a number x (a: committed, b: rerun) is judged by the first
+rule that applies:
 
-1. The row has `x_mean`, `x_sd` and `n_seeds` above one on both sides. `x_mean`: |a - b| <= t(.975, nu) sqrt(sd_a^2/n_a + sd_b^2/n_b), Welch's
-   interval for the difference of two means of seeds. `x_sd`: the ratio of variances lies between the .025 and .975 quantiles of F(n_a - 1, n_b - 1).
-2. The row has `effect`, `low` and `high`. `effect`: each side's effect lies inside the other's interval. The columns beside it (`value_a`, `value_b`,
+1. The row has `x_mean`, `x_sd` and `n_seeds` above one on both sides. `x_mean`: |a - b| <= t(.975, nu) sqrt(sd_a^2/n_a + sd_b^2/n_b),
+Welch's
+   interval for the difference of two means of seeds. `x_sd`: the ratio of variances lies between the .025 and .975 quantiles of F(n_a - 1,
+   n_b - 1).
+2. The row has `effect`, `low` and `high`. `effect`: each side's effect lies inside the other's interval. The columns beside it (`value_a`,
+`value_b`,
    `low`, `high`, `detectable`): |a - b| is at most half the width of the wider interval. Beside a verdict, `p`, `p_holm` and the kind of
    `interval` follow from the effect and are judged through the verdict. (These intervals hold people and seeds.)
-3. Neither: |a - b| <= 1 % of |a|. One seed, or none, tells no spread; this is room for another processor's order of sums, not for another result.
+3. Neither: |a - b| <= 1 % of |a|. One seed, or none, tells no spread; this is room for another processor's order of sums, not for another
+result.
 
-Numbers on one side only (a score that became undefined) are different. Rule 3 with equal seeds on one machine should never be needed: there, equal
-studies write equal bytes.
+Numbers on one side only (a score that became undefined) are different. Rule 3 with equal seeds on one machine should never be needed:
+there, equal studies write equal bytes.
 """
 
 from __future__ import annotations
@@ -73,7 +78,8 @@ class StageReport:
 
 
 def verify(root: Path, against: str = "HEAD") -> list[StageReport]:
-    """Compare the results in the checkout at `root` with those of `against`: a git revision, or a folder that holds `claims.csv` and `tables/`.
+    """Compare the results in the checkout at `root` with those of `against`: a git revision, or a folder that holds `claims.csv` and
+    `tables/`.
 
     Returns one report a stage, in the order of `dvc.yaml`. Raises LoupeError where there is nothing to compare, or no such revision.
     """

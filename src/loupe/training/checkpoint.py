@@ -21,7 +21,8 @@ from loupe.errors import LoupeError, unreadable
 
 
 def save_checkpoint(folder: Path, model: nn.Module, state: dict[str, Any], step: int, history: list[dict[str, float]]) -> None:
-    """Write `folder/step-<step>`, `state` being the optimiser's, and then point `folder/latest` at it; the checkpoint before stays until the new one is whole."""
+    """Write `folder/step-<step>`, `state` being the optimiser's, and then point `folder/latest` at it; the checkpoint before stays until
+    the new one is whole."""
     target = folder / f"step-{step}"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
@@ -58,10 +59,11 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 @contextmanager
 def stop_requests() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets (Slurm, a cloud machine called back, `kill`), so that the step under way ends and its checkpoint is written.
+    """An event that SIGTERM sets (Slurm, a cloud machine called back, `kill`), so that the step under way ends and its checkpoint is
+    written.
 
-    Only the main thread can listen; elsewhere the event stays clear and SIGTERM does what it did. A request that came too late to be looked at
-    ends the process when the block is left.
+    Only the main thread can listen; elsewhere the event stays clear and SIGTERM does what it did. A request that came too late to be looked
+    at ends the process when the block is left.
     """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -22,8 +22,8 @@ _GRIDS = ("experiments.micro_expressions.svm_c", "experiments.micro_expressions.
 
 
 def classifier_step(name: str, task: ClipTask, features: Path, config: Config, called: str = "") -> Step:
-    """What the classifier of method `name` says of each clip, from `features.npy`, a row a clip. called: ends the step's name, where a stage asks
-    in several sets of folds."""
+    """What the classifier of method `name` says of each clip, from `features.npy`, a row a clip. called: ends the step's name, where a
+    stage asks in several sets of folds."""
     arguments = {"task": task, "method": name, "features": features, "config": part_of(config, *_READ, *_GRIDS)}
     return Step(f"{task.name}-{name}{called}", write_classifier_answers, arguments, {"workers": config.scale.workers})
 
@@ -36,8 +36,8 @@ def write_classifier_answers(folder: Path, task: ClipTask, method: str, features
 
 
 def classifier_of(method: str, config: Config):
-    """(makers, settings, seeds) of a method: one maker a seed; settings to choose from, the strongest regularisation first (of equals the first is
-    taken). A method that is not one of the two networks is a linear SVM, or names the most frequent class."""
+    """(makers, settings, seeds) of a method: one maker a seed; settings to choose from, the strongest regularisation first (of equals the
+    first is taken). A method that is not one of the two networks is a linear SVM, or names the most frequent class."""
     settings = config.experiments.micro_expressions
     if method == "majority":
         return [make_majority], [1.0], [0]

@@ -1,7 +1,7 @@
 """Micron-BERT's second stage: all weights fine-tuned on onset and apex of the training people of a fold. A step is one arm, seed and fold.
 
-Folds are by subject, and few (`loupe.evaluation.protocols.stratified_folds`) where training for each person left out is too dear. Predictions
-carry the regime `folds`, and rivals are asked in the same folds.
+Folds are by subject, and few (`loupe.evaluation.protocols.stratified_folds`) where training for each person left out is too dear.
+Predictions carry the regime `folds`, and rivals are asked in the same folds.
 """
 
 from __future__ import annotations

@@ -31,7 +31,8 @@ def write_head_answers(folder: Path, task: ClipTask, features: Path, config: Con
 
 
 def lesson_step(task: ClipTask, features: Path, config: Config, every: int) -> Step:
-    """What `write_head_answers`' heads and heads on noise say after every `every`-th step and after the last, by the rules of `best_epoch_table`."""
+    """What `write_head_answers`' heads and heads on noise say after every `every`-th step and after the last, by the rules of
+    `best_epoch_table`."""
     read = part_of(config, *_READ, "data.seed")
     return Step("best-epoch", write_lesson, {"task": task, "features": features, "config": read, "every": every})
 

@@ -1,4 +1,5 @@
-"""The two tasks of micro-expression clips, with the folds in which they are answered: the folds that are checked are the folds that train."""
+"""The two tasks of micro-expression clips, with the folds in which they are answered: the folds that are checked are the folds that
+train."""
 
 from __future__ import annotations
 
@@ -49,8 +50,8 @@ class ClipTask:
 
 
 def clip_tasks(pairs: OnsetApex, folds: Sequence[Split]) -> dict[str, ClipTask]:
-    """`micro`: which of the three classes, of clips with a class. `spotting`: a micro-expression (1), of whatever class or none of them, or no
-    expression at all (0); left out where no clip is without, as in real sets.
+    """`micro`: which of the three classes, of clips with a class. `spotting`: a micro-expression (1), of whatever class or none of them, or
+    no expression at all (0); left out where no clip is without, as in real sets.
     """
     tasks = {"micro": _task("micro", 3, pairs, pairs.labels >= 0, pairs.labels, folds)}
     if not pairs.expressive.all():

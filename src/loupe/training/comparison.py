@@ -36,7 +36,8 @@ def arms_taking_part(config: Config, store: Store, transfer: object | None) -> t
 
 
 def further_conditions(labelled: Path, split: Split, shelf: Shelf, vault: Vault, seed: int) -> list[Condition]:
-    """The test people with a part of the face covered, and in looks that no training picture has where the set `shift` beside `labelled` has some."""
+    """The test people with a part of the face covered, and in looks that no training picture has where the set `shift` beside `labelled`
+    has some."""
     manifest = read_store(labelled).manifest
     rows = vault.open(split, manifest, "the same arms, a part of the face covered")
     conditions = [Condition(COVERED, shelf.make(covering_step(labelled, rows, seed)), np.arange(len(rows)))]
@@ -50,8 +51,8 @@ def further_conditions(labelled: Path, split: Split, shelf: Shelf, vault: Vault,
 
 
 def compared_cells(config: Config, arms: Sequence[Arm], data: StillData, mapped: Arm) -> list[StillCell]:
-    """A cell for each arm and seed. All learn from the same rows; `data.conditions` and the training people are shown to the arms that the experiment
-    names, and the network of `mapped`'s first seed is kept."""
+    """A cell for each arm and seed. All learn from the same rows; `data.conditions` and the training people are shown to the arms that the
+    experiment names, and the network of `mapped`'s first seed is kept."""
     experiment, cells = config.experiments.dual_view, []
     for arm in arms:
         further = data.conditions if arm.name in experiment.further_conditions and sees_one_picture(arm, config) else ()
@@ -63,7 +64,8 @@ def compared_cells(config: Config, arms: Sequence[Arm], data: StillData, mapped:
 
 
 def crossed_cells(config: Config, arms: Sequence[Arm], data: StillData, pretrained_on: set[str], vault: Vault) -> list[StillCell]:
-    """The cells of cross-validation by subject, none where the scale has none. Left out, too, where pre-training saw people whom it would test."""
+    """The cells of cross-validation by subject, none where the scale has none. Left out, too, where pre-training saw people whom it would
+    test."""
     experiment, manifest = config.experiments.dual_view.cross_validation, read_store(data.labelled).manifest
     if not experiment.arms:
         return []

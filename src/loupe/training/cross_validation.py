@@ -22,7 +22,8 @@ from loupe.training.stills import StillCell, StillData, cells_of
 
 
 def person_folds(manifest: pd.DataFrame, pretrain: Iterable[str], folds: int, seed: int) -> list[Split]:
-    """Folds of the manifest's training and test people. Raises LoupeError where pre-training saw one of them, and for fewer people than folds."""
+    """Folds of the manifest's training and test people. Raises LoupeError where pre-training saw one of them, and for fewer people than
+    folds."""
     people = manifest.loc[manifest["split"].isin(("train", "test")), "subject"]
     return subject_folds(people, folds, np.random.default_rng(seed), pretrain=pretrain)
 

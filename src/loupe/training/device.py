@@ -1,4 +1,5 @@
-"""Where a stage computes: the device that `scale.device` names, alone or with other processes, and torch set so that equal runs give equal bytes."""
+"""Where a stage computes: the device that `scale.device` names, alone or with other processes, and torch set so that equal runs give equal
+bytes."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ def prepare_torch(threads: int) -> None:
     torch.set_deterministic_debug_mode(
         "warn"
     )  # use_deterministic_algorithms, warning only, without its import of the compiler (2 s a notebook)
-    # A debugging aid that costs 8 % of a training step: no kernel here reads what it has not written, and the forced run of the tests would show it.
+    # A debugging aid that costs 8 % of a training step: no kernel here reads what it has not written, and the forced run of the tests would
+    # show it.
     torch.utils.deterministic.fill_uninitialized_memory = False
 
 

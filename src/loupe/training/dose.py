@@ -56,8 +56,8 @@ def write_untrained(folder: Path, config: Config, seed: int) -> None:
 
 
 def dose_answers(session: Session, encoder: Path, times: float, subsets: Mapping[float, np.ndarray], asked: np.ndarray) -> pd.DataFrame:
-    """Predictions, with `times` as a column, of the single view fine-tuned from `encoder` (arm `mae`, all seeds) and of a probe on the frozen
-    encoder (arm `mae-probe`), each at every share of `subsets` (share -> rows of the store `labelled`)."""
+    """Predictions, with `times` as a column, of the single view fine-tuned from `encoder` (arm `mae`, all seeds) and of a probe on the
+    frozen encoder (arm `mae-probe`), each at every share of `subsets` (share -> rows of the store `labelled`)."""
     config, store, folder = session.config, session.store("labelled"), session.prepared("labelled")
     experiment = config.experiments.low_label
     arms = [arm for arm in experiment.arms if arm.name == FINE_TUNED]

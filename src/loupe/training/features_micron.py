@@ -23,11 +23,11 @@ from loupe.training.micro import MICRON_READ
 
 
 def micron_step(name: str, clips: Path, weights: Path | None, config: Config, arm: MicronArm | None = None, **options: object) -> Step:
-    """`features.npy` (N, ...), a row a clip of the store `clips`, read as the experiment says; without `weights` from the untrained network of the study's
-    first seed.
+    """`features.npy` (N, ...), a row a clip of the store `clips`, read as the experiment says; without `weights` from the untrained network
+    of the study's first seed.
 
-    arm: what is exchanged in the network. options: `readout` (another one), `poi_topk` (share of the patches that PoI keeps), `labelled_only` (clips
-    with a class).
+    arm: what is exchanged in the network. options: `readout` (another one), `poi_topk` (share of the patches that PoI keeps),
+    `labelled_only` (clips with a class).
     """
     arguments = {
         "clips": clips,

@@ -4,9 +4,10 @@ With B labelled faces x, mu B unlabelled faces u, q = p(weak u) and pseudo-label
 
     H(y, p(weak x)) + lambda / (mu B) * sum over u of 1[max q >= tau] H(y', p(strong u))
 
-weak: flip and shift, as all arms of the stills have it. strong: a crop and an erased rectangle on top (the paper: RandAugment and Cutout; colours are
-standardised away in `to_float`). Left open by the paper or changed: q comes from the network in evaluation (running means, no dropout), the paper's moving
-average of weights is left out, and the schedule is the study's (warm-up, cosine to 0), which ends at rest as an average does.
+weak: flip and shift, as all arms of the stills have it. strong: a crop and an erased rectangle on top (the paper: RandAugment and Cutout;
+colours are standardised away in `to_float`). Left open by the paper or changed: q comes from the network in evaluation (running means, no
+dropout), the paper's moving average of weights is left out, and the schedule is the study's (warm-up, cosine to 0), which ends at rest as
+an average does.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def unlabelled_faces(folder: Path, split: Split) -> Unlabelled | None:
 
 
 def cnn_cells(config: Config, fraction: float, data: StillData, unlabelled: Unlabelled | None) -> list[CnnCell]:
-    """Cells of `small-cnn`, and of `fixmatch` where the experiment asks for it at this share and there are unlabelled faces; none without `scale.more`."""
+    """Cells of `small-cnn`, and of `fixmatch` where the experiment asks for it at this share and there are unlabelled faces; none without
+    `scale.more`."""
     if not config.scale.more:
         return []
     arms: dict[str, Unlabelled | None] = {"small-cnn": None}
@@ -140,8 +142,9 @@ def train(config: Config, cell: CnnCell, store: Store, checkpoints: Path) -> Sma
 
 @torch.no_grad()
 def pseudo_labels(module: nn.Module, weak: Tensor, threshold: float, batch: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Places (n) among the weak views (U, 3, H, W) of the faces to learn from, surest first, what each is taken for (n), and whether it counts (n): its
-    probability reaches `threshold`. n is rounded up to whole batches, because dropout is drawn for `batch` faces at a time."""
+    """Places (n) among the weak views (U, 3, H, W) of the faces to learn from, surest first, what each is taken for (n), and whether it
+    counts (n): its probability reaches `threshold`. n is rounded up to whole batches, because dropout is drawn for `batch` faces at a
+    time."""
     module.eval()
     sure, guess = module(weak).float().softmax(-1).max(-1)
     module.train()

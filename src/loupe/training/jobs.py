@@ -1,8 +1,8 @@
 """Independent steps (grid cells, ablation pre-trainings) side by side.
 
-Two processes of one thread each train small models faster than one process of two threads, and the bytes do not depend on the order. Several
-processes also share one NVIDIA GPU: small models wait for their kernels' launches, not for the GPU. With one worker, and on MPS, the steps are made
-one after the other in this process, whose imports are done: that is the fastest way through many steps of a second each.
+Two processes of one thread each train small models faster than one process of two threads, and the bytes do not depend on the order.
+Several processes also share one NVIDIA GPU: small models wait for their kernels' launches, not for the GPU. With one worker, and on MPS,
+the steps are made one after the other in this process, whose imports are done: that is the fastest way through many steps of a second each.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from loupe.training.device import one_thread, prepare_torch
 class Workers:
     """`count` processes of one thread each (one: this process) that make steps (`Shelf.make_all`); label: what their progress is called.
 
-    The largest step starts first, steps of one size in the order given: a long one that starts last leaves the other processes idle. An error stops the
-    rest and is raised here. What is made does not depend on `count`.
+    The largest step starts first, steps of one size in the order given: a long one that starts last leaves the other processes idle. An
+    error stops the rest and is raised here. What is made does not depend on `count`.
     """
 
     count: int
@@ -50,8 +50,8 @@ class Workers:
 
 
 def _enter(parent: int, place: Place | None) -> None:
-    """One thread (the number of threads decides the order of sums, and so the bytes), keep the worker's own bars out of the log, record runs
-    where the parent does, and die with it: a killed kernel leaves no orphans."""
+    """One thread (the number of threads decides the order of sums, and so the bytes), keep the worker's own bars out of the log, record
+    runs where the parent does, and die with it: a killed kernel leaves no orphans."""
     os.environ["LOUPE_QUIET"] = "1"
     record_in(place)
     prepare_torch(1)

@@ -1,7 +1,8 @@
 """The one training loop, on Hugging Face accelerate: one process or several, CPU or GPU, whole batches or parts of one.
 
 Everything random in a step is a function of (seed, step) and is drawn for the whole batch; a process or a part takes its rows of what was
-drawn. So a resumed run repeats the undisturbed one bit for bit, and a batch in parts or on several processes trains as the whole batch does.
+drawn. So a resumed run repeats the undisturbed one bit for bit, and a batch in parts or on several processes trains as the whole batch
+does.
 """
 
 from __future__ import annotations
@@ -95,13 +96,14 @@ def fit(
     """Train `model` for len(recipe.lr) steps on `count` samples; continue from `checkpoints`, whose name is what the run is called,
     if a run died there.
 
-    `inputs_of(rows, generator)` makes the tensors of the whole batch, augmented, from row numbers (B,) and the step's generator; all randomness
-    of the data belongs there. `loss_of(model, *tensors)` gets all or some rows of them and returns named scalars that are means over its rows,
-    "loss" among them, and, where `after_step` wants it, tensors with a row a sample. `after_step(model, step, outputs)` follows the optimiser's
-    step with those tensors, the rows of this process together.
+    `inputs_of(rows, generator)` makes the tensors of the whole batch, augmented, from row numbers (B,) and the step's generator; all
+    randomness of the data belongs there. `loss_of(model, *tensors)` gets all or some rows of them and returns named scalars that are means
+    over its rows, "loss" among them, and, where `after_step` wants it, tensors with a row a sample. `after_step(model, step, outputs)`
+    follows the optimiser's step with those tensors, the rows of this process together.
 
-    Returns the history: [{"step", name: value, ...}], about 200 entries. A checkpoint is written every `recipe.checkpoint_seconds`, at the end,
-    and on SIGTERM, which ends the process with status 143. Where CUDA has too little memory, the batch goes through in parts of half the size.
+    Returns the history: [{"step", name: value, ...}], about 200 entries. A checkpoint is written every `recipe.checkpoint_seconds`, at the
+    end, and on SIGTERM, which ends the process with status 143. Where CUDA has too little memory, the batch goes through in parts of half
+    the size.
     Raises LoupeError on a loss or gradient that is not finite, naming step, rows and the last good checkpoint.
     """
     label = checkpoints.name
@@ -128,8 +130,8 @@ def fit(
 
 
 class _Training:
-    """What one process holds while it trains, restored from `checkpoints` where a run died there: the module and its optimiser, the losses not
-    yet read, the history, the record."""
+    """What one process holds while it trains, restored from `checkpoints` where a run died there: the module and its optimiser, the losses
+    not yet read, the history, the record."""
 
     def __init__(self, model: nn.Module, recipe: Recipe, checkpoints: Path, label: str):
         accelerator = open_accelerator(recipe.device, recipe.precision)
@@ -170,7 +172,8 @@ class _Training:
         return outputs
 
     def read_and_save(self, step: int, count: int, stop: bool) -> bool:
-        """Read the losses up to `step`, and save where it is time, at the end and where any process was asked to stop, which is returned."""
+        """Read the losses up to `step`, and save where it is time, at the end and where any process was asked to stop, which is
+        returned."""
         steps = len(self.recipe.lr)
         # The last step is always saved: what comes after training (scores, figures) may be killed, too.
         late = step == steps - 1 or time.monotonic() - self.saved > self.recipe.checkpoint_seconds

@@ -33,9 +33,9 @@ def loso_probabilities(
     """Scores (S, n, classes) float32 of each clip of `task` by the fold that never saw its subject, once a maker.
 
     features: rows (n, ...) of the task's clips, as the classifiers take them. makers (S): one a seed, a single one where nothing is drawn;
-    `make(setting)` builds a fresh classifier. Each fold chooses the setting from `grid` (strongest regularisation first) by macro-F1 on inner validation
-    subjects among its training people, once, with the first maker. Folds are fitted in `workers` processes of one thread each; the scores do not depend on
-    their number.
+    `make(setting)` builds a fresh classifier. Each fold chooses the setting from `grid` (strongest regularisation first) by macro-F1 on
+    inner validation subjects among its training people, once, with the first maker. Folds are fitted in `workers` processes of one thread
+    each; the scores do not depend on their number.
     """
     scores = np.zeros((len(makers), len(task.labels), task.classes), dtype=np.float32)
     fold_of = task.fold_of
@@ -68,11 +68,12 @@ class HeadRecipe:
 
 
 def loso_heads(task: ClipTask, features: np.ndarray, recipe: HeadRecipe, device: torch.device | str = "cpu") -> np.ndarray:
-    """Leave-one-subject-out linear heads, every fold at once: probabilities (S, n, C) for each clip's own held-out fold, after the last step.
+    """Leave-one-subject-out linear heads, every fold at once: probabilities (S, n, C) for each clip's own held-out fold, after the last
+    step.
 
     Each fold chooses its weight decay by macro-F1 on inner validation subjects among its training people, as `loso_probabilities` chooses
-    its setting (of equals the strongest), then trains on all of them. The choice is made once, with the first seed: a head's loss is convex, so a seed
-    hardly moves where it ends. Equal to training the folds one after another.
+    its setting (of equals the strongest), then trains on all of them. The choice is made once, with the first seed: a head's loss is
+    convex, so a seed hardly moves where it ends. Equal to training the folds one after another.
     """
     return loso_heads_on_the_way(task, features, recipe, [recipe.steps], device)[0]
 
@@ -122,7 +123,8 @@ def _choose_decay(x: Tensor, y: Tensor, folds: np.ndarray, task: ClipTask, recip
 
 
 def train_heads(x: Tensor, y: Tensor, trains: Tensor, decay: Tensor, classes: int, recipe: HeadRecipe) -> Tensor:
-    """Linear heads of S seeds and M folds as one batched problem: probabilities (S, M, N, C) of all clips after the last step, on the device of x."""
+    """Linear heads of S seeds and M folds as one batched problem: probabilities (S, M, N, C) of all clips after the last step, on the
+    device of x."""
     *_, last = heads_on_the_way(x, y, trains, decay, classes, recipe, [recipe.steps])
     return last
 
@@ -132,10 +134,10 @@ def heads_on_the_way(
 ) -> Iterator[Tensor]:
     """As `train_heads`, yielding the probabilities (S, M, N, C) after each of the steps `marks` (1 and up, ascending).
 
-    x (N, D) float64, y (N) int64; trains (M, N) bool: the clips a head learns from; decay (M): its AdamW weight decay. Each head standardises
-    with the mean and deviation of its own clips, weighs classes by inverse frequency and takes full-batch AdamW steps; a clip outside
-    `trains` has weight 0 in its loss. Standardising is folded into the weights, ((x - mean) / deviation) W = x (W / deviation) - (mean /
-    deviation) W, so that all heads share one product with the clips as they are.
+    x (N, D) float64, y (N) int64; trains (M, N) bool: the clips a head learns from; decay (M): its AdamW weight decay. Each head
+    standardises with the mean and deviation of its own clips, weighs classes by inverse frequency and takes full-batch AdamW steps; a clip
+    outside `trains` has weight 0 in its loss. Standardising is folded into the weights, ((x - mean) / deviation) W = x (W / deviation) -
+    (mean / deviation) W, so that all heads share one product with the clips as they are.
     """
     weight, decay = trains.to(x.device).double(), decay.to(x.device)
     mean = (weight @ x) / weight.sum(1, keepdim=True)

@@ -29,7 +29,8 @@ def pretrain(
 ) -> tuple[MaskedAutoencoder, list[dict[str, float]]]:
     """Train the masked autoencoder on uint8 faces (M, H, W, 3) with the active scale's schedule; returns (model, history).
 
-    `rows` are the numbers of those to train on, all if not given. Memory holds one batch of them: `images` may be a store's memory map, of any size.
+    `rows` are the numbers of those to train on, all if not given. Memory holds one batch of them: `images` may be a store's memory map, of
+    any size.
     """
     schedule, settings = config.scale.mae, config.mae_face
     torch.manual_seed(seed)
@@ -55,8 +56,8 @@ def pretrain(
 
 
 def pretraining_step(stills: Path, config: Config) -> Step:
-    """Pre-training on the unlabelled part of the store `stills` with the study's first seed as a step: `encoder.safetensors`, `mae.safetensors` and
-    `history.parquet`."""
+    """Pre-training on the unlabelled part of the store `stills` with the study's first seed as a step: `encoder.safetensors`,
+    `mae.safetensors` and `history.parquet`."""
     read = part_of(config, *(f"scale.{name}" for name in "device precision threads image encoder mae".split()), "mae_face")
     return Step("pretraining", write_pretraining, {"stills": stills, "config": read, "seed": config.scale.seeds[0]})
 

@@ -30,7 +30,8 @@ OURS = ("dma", "poi", "weight", "dma-inverted", "poi-inverted", "weight-inverted
 
 @dataclass(frozen=True)
 class KnownClips:
-    """Clips of the store `folder` with a class, and what truly moved in each, (N, H, W); parts (N, H, W): what each pixel of the onset frame shows."""
+    """Clips of the store `folder` with a class, and what truly moved in each, (N, H, W); parts (N, H, W): what each pixel of the onset
+    frame shows."""
 
     pairs: OnsetApex
     motion: np.ndarray
@@ -47,7 +48,8 @@ class KnownClips:
 
 
 def motion_maps(model: MicronBert, clips: KnownClips) -> dict[str, np.ndarray]:
-    """Our maps with both signs, since the paper leaves it open whether a changed patch is high or low, and the rivals: name -> (N, L) or (N, H, W)."""
+    """Our maps with both signs, since the paper leaves it open whether a changed patch is high or low, and the rivals: name -> (N, L) or
+    (N, H, W)."""
     pairs, ours = clips.pairs, patch_maps(model, clips.pairs.onset, clips.pairs.apex)
     stabilised = [np.linalg.norm(without_affine(flow(a, b)), axis=-1) for a, b in zip(pairs.onset, pairs.apex, strict=True)]
     signed = {sign: values for name, one in ours.items() for sign, values in ((name, one), (f"{name}-inverted", inverted(one)))}

@@ -152,9 +152,9 @@ def write_pretraining(
 def swap_signal(model: MicronBert, config: Config, clips: Store, seed: int, pairs: int = 256) -> dict[str, float]:
     """What the pre-training task asks for beside what the network misses anyway, on `pairs` drawn pairs, as mean squares of input pixels.
 
-    `swap`: what swapping changes, |I_t - I_{t+d}|^2 over the swapped patches. `unchanged`: what remains if I_t is restored as it came in, swapped
-    patches and all. `reconstruction`: what remains after the network. Where the last is far above `unchanged`, the loss is about painting a
-    face, and which patches were swapped hardly enters it.
+    `swap`: what swapping changes, |I_t - I_{t+d}|^2 over the swapped patches. `unchanged`: what remains if I_t is restored as it came in,
+    swapped patches and all. `reconstruction`: what remains after the network. Where the last is far above `unchanged`, the loss is about
+    painting a face, and which patches were swapped hardly enters it.
     """
     settings, device = config.micron_bert, next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)

@@ -1,4 +1,5 @@
-"""The two small networks that micro-expressions are read with, behind scikit-learn's interface: chosen and scored as the linear methods are."""
+"""The two small networks that micro-expressions are read with, behind scikit-learn's interface: chosen and scored as the linear methods
+are."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ from loupe.training.schedules import batch_order, warmup_cosine
 
 
 def three_stream(classes: int, fields: Tensor) -> ThreeStream:
-    """The published deep baseline on optical flow, scaled by its training fields (N, 3, 28, 28): u and v in px of the original frame, strain."""
+    """The published deep baseline on optical flow, scaled by its training fields (N, 3, 28, 28): u and v in px of the original frame,
+    strain."""
     network = ThreeStream(classes)
     network.fit_scale(fields)
     return network
@@ -37,8 +39,9 @@ def difference_vit(classes: int, onset: Tensor, apex: Tensor, *, size: EncoderSi
 class NetworkClassifier(ClassifierMixin, BaseEstimator):
     """A network trained from scratch on the clips it is given.
 
-    Rows x (N, I, C, H, W) float32: the I pictures of a clip that the network's `forward` takes. `build(classes, *pictures)` makes the network; the
-    pictures (N, C, H, W) are those of the training clips. Classes are weighted by inverse frequency. On the CPU it trains and predicts with one
+    Rows x (N, I, C, H, W) float32: the I pictures of a clip that the network's `forward` takes. `build(classes, *pictures)` makes the
+    network; the pictures (N, C, H, W) are those of the training clips. Classes are weighted by inverse frequency. On the CPU it trains and
+    predicts with one
     thread (their number decides the order of sums): the same seed gives the same bytes.
     """
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 def shifted_predictions(session: Session, weights: Path) -> list[pd.DataFrame]:
-    """Predictions of the pre-trained and the untrained network and of optical flow on the clips `micro_shift`, heads trained on the other people's
-    shifted clips (condition `shifted`); nothing where there are none."""
+    """Predictions of the pre-trained and the untrained network and of optical flow on the clips `micro_shift`, heads trained on the other
+    people's shifted clips (condition `shifted`); nothing where there are none."""
     clips, config = session.store("micro_shift"), session.config
     if not len(clips.manifest):
         print("The set micro_shift is empty here (scale.faces.shift_clips, or imported micro-expressions): its claim stays open.")
@@ -47,8 +47,8 @@ def shifted_predictions(session: Session, weights: Path) -> list[pd.DataFrame]:
 
 
 def skewed_predictions(session: Session, task: ClipTask) -> list[pd.DataFrame]:
-    """Predictions of the whole method, pre-trained at each dose of the experiment on uneven people (columns `dose`); nothing where the scale has no
-    doses, or nobody knows what people look like."""
+    """Predictions of the whole method, pre-trained at each dose of the experiment on uneven people (columns `dose`); nothing where the
+    scale has no doses, or nobody knows what people look like."""
     config, clips = session.config, session.prepared("clips")
     doses = config.experiments.ablations.skew
     if not doses:

@@ -1,7 +1,8 @@
 """A batch in parts: the share of each process, and micro-batches where memory is short. Parts together train as the whole batch does.
 
-Every process makes the inputs of the whole batch from the step's generator and takes its rows of them, and stochastic depth and dropout are drawn
-for the whole batch, too; gradients and losses are means over all rows. What differs from one process with the whole batch is the order of sums.
+Every process makes the inputs of the whole batch from the step's generator and takes its rows of them, and stochastic depth and dropout are
+drawn for the whole batch, too; gradients and losses are means over all rows. What differs from one process with the whole batch is the
+order of sums.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ Terms = dict[str, Tensor]
 
 @dataclass
 class Part:
-    """The rows of the batch that are under way. `micro`: most rows at a time, None = no limit; `seed` of torch's own stream in this step."""
+    """The rows of the batch that are under way. `micro`: most rows at a time, None = no limit; `seed` of torch's own stream in this
+    step."""
 
     batch: int = 0
     rows: slice = field(default_factory=lambda: slice(0, 0))
@@ -36,11 +38,11 @@ class Part:
 
 
 class BatchDrop(nn.Module):
-    """Stochastic depth (arXiv 1603.09382) as timm's DropPath, or with `single` dropout of single values, drawn for the whole batch and cut to the part
-    under way.
+    """Stochastic depth (arXiv 1603.09382) as timm's DropPath, or with `single` dropout of single values, drawn for the whole batch and cut
+    to the part under way.
 
-    x (k b, ...): b rows of the part, k times where views are stacked along the batch. Draws come from torch's own stream on the CPU, which the
-    loop seeds before each part; activation checkpointing restores that stream before it runs a block again.
+    x (k b, ...): b rows of the part, k times where views are stacked along the batch. Draws come from torch's own stream on the CPU, which
+    the loop seeds before each part; activation checkpointing restores that stream before it runs a block again.
     """
 
     def __init__(self, drop_prob: float, part: Part, single: bool = False):
@@ -72,8 +74,8 @@ def accumulate(
 ) -> tuple[Terms, Terms]:
     """Add the gradients of the mean loss over this process's rows of `inputs`, which hold the whole batch.
 
-    Returns (means of the scalar terms over these rows, the other terms with these rows joined), all without gradients. Where CUDA runs out of
-    memory, `part.micro` is halved, once and for all later steps, and the rows go through again; the effective batch stays.
+    Returns (means of the scalar terms over these rows, the other terms with these rows joined), all without gradients. Where CUDA runs out
+    of memory, `part.micro` is halved, once and for all later steps, and the rows go through again; the effective batch stays.
     """
     part.batch = len(inputs[0])
     share = part.batch // accelerator.num_processes

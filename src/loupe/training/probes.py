@@ -21,8 +21,8 @@ from loupe.steps import Step
 class Probe:
     """Logistic regression on `features.npy`, a row a picture of `store`, that learns from `rows` and is asked about the rows `asked`.
 
-    grid: values of C, of which one is chosen on `folds` inner folds of the training people; with fewer than two nothing can be held out, and the middle of the
-    grid stands in. Without a grid: the most frequent class.
+    grid: values of C, of which one is chosen on `folds` inner folds of the training people; with fewer than two nothing can be held out,
+    and the middle of the grid stands in. Without a grid: the most frequent class.
     """
 
     store: Path

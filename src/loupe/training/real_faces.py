@@ -1,4 +1,5 @@
-"""Photographs of one's own, read by what was learnt on generated faces: folds by person, a few labels to all of them (`scripts/real_faces.py`)."""
+"""Photographs of one's own, read by what was learnt on generated faces: folds by person, a few labels to all of them
+(`scripts/real_faces.py`)."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ from loupe.training.stills import StillCell, StillData, cells_of
 STAGE, FOLDS, LABELS = "real-faces", 5, (10, 40)  # and all labels
 ARMS, CNN = (Arm("mae", "single"), Arm("scratch", "single", init="scratch")), Arm("small-cnn", "small-cnn", init="scratch")
 PROBES = {"hog": "none", "mae-probe": "mae-face"}  # by the pre-training of their features
-# Photographs are few: fewer faces a step and fewer steps than for the study's stills, by the label budget as there (from scratch three times as many).
+# Photographs are few: fewer faces a step and fewer steps than for the study's stills, by the label budget as there (from scratch three
+# times as many).
 SHORTER = {"batch": 16, "epochs": 6, "min_steps": 40}
 QUESTIONS = (
     ("pretraining", "mae", "scratch", "an encoder pre-trained on generated faces beats the same encoder from scratch."),
@@ -51,7 +53,8 @@ def faces_step(root: Path, size: int, align: bool) -> Step:
 
 
 def write_faces(folder: Path, root: Path, size: int, align: bool) -> None:
-    """Class sub-folders, or a CSV beside the pictures (`loupe.data.sources.folder`); everybody is tested in some fold, so all rows are of the split `test`.
+    """Class sub-folders, or a CSV beside the pictures (`loupe.data.sources.folder`); everybody is tested in some fold, so all rows are of
+    the split `test`.
 
     Raises LoupeError as the import does, for fewer than two classes, and where two people share a picture: they would stand in two folds.
     """
@@ -79,7 +82,8 @@ def check_people(faces: Store) -> None:
 
 @dataclass(frozen=True)
 class Task:
-    """One fold at one budget. rows: to learn from; asked: of people whom they do not show; labels: how many, None for all; fraction: the same as a share."""
+    """One fold at one budget. rows: to learn from; asked: of people whom they do not show; labels: how many, None for all; fraction: the
+    same as a share."""
 
     fold: str
     labels: int | None
@@ -130,7 +134,8 @@ def probe_predictions(arm: str, task: Task, said: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdicts(predictions: pd.DataFrame, all_labels: str, classes: int, seed: int, resamples: int) -> pd.DataFrame:
-    """What the study's own rule says of pre-training on these photographs: a row a question and budget (`loupe.evaluation.claims.claims_table`).
+    """What the study's own rule says of pre-training on these photographs: a row a question and budget
+    (`loupe.evaluation.claims.claims_table`).
 
     all_labels: the sentence of conf/claims.yaml that asks the same with all labels; reports/claims.csv finds the verdict by it.
     """

@@ -6,7 +6,8 @@ import numpy as np
 
 
 def warmup_cosine(steps: int, warmup: int, peak: float, floor: float = 0.0) -> np.ndarray:
-    """Learning rate of each of `steps` steps: linear from 0 to `peak` over `warmup`, then half a cosine down to `floor` (MAE's schedule)."""
+    """Learning rate of each of `steps` steps: linear from 0 to `peak` over `warmup`, then half a cosine down to `floor` (MAE's
+    schedule)."""
     if not 0 <= warmup < steps:
         raise ValueError(f"warmup ({warmup}) must be at least 0 and below steps ({steps})")
     up = peak * np.arange(1, warmup + 1) / max(warmup, 1)

@@ -1,8 +1,8 @@
 """Weights, gradients and the optimiser's state spread over the processes (FSDP2: Zhao et al., arXiv 2304.11277, as torch's `fully_shard`).
 
-What is trained is then a copy of the model whose parameters are `DTensor`s, a share a process. The caller's model stays whole, on the host, and
-is brought up to date where somebody looks at it: at a checkpoint and the end. So checkpoints are those of one process, and a run
-goes on with another number of processes, sharded or not. Without sharding the copy is the model itself, and nothing here does anything.
+What is trained is then a copy of the model whose parameters are `DTensor`s, a share a process. The caller's model stays whole, on the host,
+and is brought up to date where somebody looks at it: at a checkpoint and the end. So checkpoints are those of one process, and a run goes
+on with another number of processes, sharded or not. Without sharding the copy is the model itself, and nothing here does anything.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Fine-tuning on labelled stills: one cell of a grid is one arm, one set of labelled rows, one seed -> predictions on validation and test people."""
+"""Fine-tuning on labelled stills: one cell of a grid is one arm, one set of labelled rows, one seed -> predictions on validation and test
+people."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ from loupe.training.schedules import warmup_cosine
 from loupe.training.targets import present_units, probabilities, question_of
 from loupe.training.transfer import LabelledSet, carry_over
 
-# On CPU a batch of 256 took 1.6 times as long a face as one of 64: its activations are given back to the system and faulted in again each time.
+# On CPU a batch of 256 took 1.6 times as long a face as one of 64: its activations are given back to the system and faulted in again each
+# time.
 PREDICTED_AT_ONCE = 64
 _READ = ("scale.device", "scale.precision", "scale.image", "scale.encoder", "scale.finetune", "dual_view", "data.seed")
 
@@ -42,8 +44,9 @@ _READ = ("scale.device", "scale.precision", "scale.image", "scale.encoder", "sca
 class StillData:
     """What the cells of one comparison share.
 
-    labelled: a store; rows: of it, to learn from; asked: of it, to be predicted. encoder: weights of the pre-trained encoder. conditions: further pictures of the
-    test people, for arms that pass `sees_one_picture`. transfer: what arms with `transfer` learn from first. fit: predict `rows`, too (split `train`).
+    labelled: a store; rows: of it, to learn from; asked: of it, to be predicted. encoder: weights of the pre-trained encoder. conditions:
+    further pictures of the test people, for arms that pass `sees_one_picture`. transfer: what arms with `transfer` learn from first. fit:
+    predict `rows`, too (split `train`).
     """
 
     labelled: Path
@@ -57,8 +60,9 @@ class StillData:
 
 @dataclass(frozen=True)
 class StillCell:
-    """One cell of a grid: `arm` learns from `data.rows` with `seed` and says what it sees in the rows asked. The other fields are what its predictions are
-    called (`loupe.evaluation.predictions`) and decide nothing. keep_weights: the network stays, as `network.safetensors`."""
+    """One cell of a grid: `arm` learns from `data.rows` with `seed` and says what it sees in the rows asked. The other fields are what its
+    predictions are called (`loupe.evaluation.predictions`) and decide nothing. keep_weights: the network stays, as
+    `network.safetensors`."""
 
     arm: Arm
     fraction: float
@@ -80,8 +84,8 @@ class StillCell:
         return "-".join([*filter(None, told), *([f"fold{self.fold}"] if self.fold else []), str(self.seed)])
 
     def step(self, config: Config, scratch: Path) -> Step:
-        """Learning and predicting as a step. scratch: where views are kept while they are needed. Names are no part of it: an arm that is renamed is not
-        trained again."""
+        """Learning and predicting as a step. scratch: where views are kept while they are needed. Names are no part of it: an arm that is
+        renamed is not trained again."""
         arm, data = self.arm, self.data
         view = view_of(arm, config) if arm.two_views else None
         data = replace(data, encoder=data.encoder if arm.pretrained else None, transfer=data.transfer if arm.transfer else None)
@@ -101,8 +105,8 @@ class StillCell:
 
 
 def run_cell(folder: Path, cell: StillCell, view: View | None, config: Config, scratch: Path) -> None:
-    """Step: fine-tune on `data.rows`, predict `data.asked`, the rows of each further condition with the same network (column `condition`), and with
-    `data.fit` the training rows."""
+    """Step: fine-tune on `data.rows`, predict `data.asked`, the rows of each further condition with the same network (column `condition`),
+    and with `data.fit` the training rows."""
     data, arm, name = cell.data, cell.arm, folder.name.removesuffix(".partial")
     pictures, before = with_view(data.labelled, view, config.data.seed, scratch), None
     if arm.transfer:
@@ -162,8 +166,8 @@ def with_view(folder: Path, view: View | None, seed: int, scratch: Path) -> Labe
 
 
 def _keep(path: Path, view: np.ndarray) -> None:
-    """Write atomically: processes that make the same view write the same bytes, and none reads half of them. In C order: the order in memory decides
-    the order of sums, and so the bytes."""
+    """Write atomically: processes that make the same view write the same bytes, and none reads half of them. In C order: the order in
+    memory decides the order of sums, and so the bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.npy")
     np.save(temporary, np.ascontiguousarray(view))
@@ -190,8 +194,8 @@ def view_of(arm: Arm, config: Config) -> View:
 
 
 def sees_one_picture(arm: Arm, config: Config) -> bool:
-    """Whether all that the arm sees of a face is cut from the one examined picture. Under a further condition nothing else may be shown: another
-    frame or camera would show what is covered, and has not been drawn with the looks that are new."""
+    """Whether all that the arm sees of a face is cut from the one examined picture. Under a further condition nothing else may be shown:
+    another frame or camera would show what is covered, and has not been drawn with the looks that are new."""
     return not (arm.two_views and view_of(arm, config).name in FROM_OTHER_PICTURES)
 
 
@@ -263,8 +267,8 @@ def predict(model: DualViewClassifier | SmallVGG, arm: Arm, data: Labelled, rows
 
 
 def unit_answers(settings: ActionUnits, rows: pd.DataFrame, found: np.ndarray) -> pd.DataFrame:
-    """Predictions of task `units`, a row a still and unit: unit k of K is class 2 k (absent) or 2 k + 1 (present), sample is K times the still's
-    number plus k, p1 the probability that the unit is present. `found`: (len(rows), K).
+    """Predictions of task `units`, a row a still and unit: unit k of K is class 2 k (absent) or 2 k + 1 (present), sample is K times the
+    still's number plus k, p1 the probability that the unit is present. `found`: (len(rows), K).
 
     No row of one unit can be taken for another, so the macro-F1 over all 2 K classes is the mean over units of the two-class macro-F1.
     """

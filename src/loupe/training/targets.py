@@ -17,7 +17,8 @@ from loupe.models.baselines.au_oracle import features_au
 
 @dataclass(frozen=True)
 class Question:
-    """truth: row by row of a store, classes (N,) int64, or (N, K) float32, 1 where unit k is present. outputs: numbers the network answers with."""
+    """truth: row by row of a store, classes (N,) int64, or (N, K) float32, 1 where unit k is present. outputs: numbers the network answers
+    with."""
 
     task: str
     truth: torch.Tensor

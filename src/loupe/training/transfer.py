@@ -1,8 +1,8 @@
 """Transfer: fine-tuning on another labelled set first, then on the few labelled stills.
 
-The other set is the frames of macro clips (`data/prepared/macro`): training people in motion, filmed by other cameras in other light, a class
-a frame. Encoder and fusion carry over; the head is drawn afresh. Another set need not have the same classes, and this one's shares differ (most
-frames are Neutral), which a head that is kept would carry over as well.
+The other set is the frames of macro clips (`data/prepared/macro`): training people in motion, filmed by other cameras in other light, a
+class a frame. Encoder and fusion carry over; the head is drawn afresh. Another set need not have the same classes, and this one's shares
+differ (most frames are Neutral), which a head that is kept would carry over as well.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 
 def why_not(frames: pd.DataFrame, classes: Sequence[str]) -> str:
-    """Why the manifest `frames` cannot be trained on and scored with the classes of the labelled stills, in a few words; "" where it can."""
+    """Why the manifest `frames` cannot be trained on and scored with the classes of the labelled stills, in a few words; "" where it
+    can."""
     missing = [split for split in ("train", "val", "test") if split not in set(frames["split"])]
     if missing:
         return f"there are no labelled frames of {' or '.join(missing)} people"
@@ -37,7 +38,8 @@ def stored_every(frames: pd.DataFrame) -> int:
 
 
 def budgets(frames: pd.DataFrame, every: int, vault: Vault) -> tuple[dict[float, np.ndarray], np.ndarray]:
-    """Training rows of every `every`-th stored frame and of all, by their share; and the rows that are asked, of validation and test people."""
+    """Training rows of every `every`-th stored frame and of all, by their share; and the rows that are asked, of validation and test
+    people."""
     people = Split.from_manifest(frames)
     train = people.rows(frames, "train")
     opened = vault.open(people, frames, "every k-th frame of video against all frames, and smoothing over time")
@@ -52,8 +54,8 @@ def budgets(frames: pd.DataFrame, every: int, vault: Vault) -> tuple[dict[float,
 def frame_predictions(
     session: Session, budgets: Mapping[float, np.ndarray], asked: np.ndarray, encoder: Path
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Predictions of a probe on the frozen encoder and of the experiment's networks for each budget, as they are and smoothed; and the windows that
-    validation people chose."""
+    """Predictions of a probe on the frozen encoder and of the experiment's networks for each budget, as they are and smoothed; and the
+    windows that validation people chose."""
     config, video, folder = session.config, session.store("macro"), session.prepared("macro")
     regime, told, cells = config.experiments.low_label.frames, [], []
     features = session.make(encoder_step(folder, encoder, config)) / "features.npy"

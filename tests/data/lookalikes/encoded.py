@@ -43,7 +43,8 @@ def exif(tags: list[Tag]) -> bytes:
 
 
 def tiff(samples: bytes, width: int, height: int, tags: list[Tag]) -> bytes:
-    """One uncompressed strip. `tags` come beside width, height and strip, or in their place: BitsPerSample 258, photometric 262, SampleFormat 339 ..."""
+    """One uncompressed strip. `tags` come beside width, height and strip, or in their place: BitsPerSample 258, photometric 262,
+    SampleFormat 339 ..."""
     short = lambda number, value: (number, 3, 1, struct.pack("<H", value))
     given = {number: (number, *rest) for number, *rest in tags}
     start = 8 + len(samples) + len(samples) % 2

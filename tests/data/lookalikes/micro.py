@@ -13,8 +13,8 @@ CASME3_HEADER = ["Subject", "Filename", "Onset", "Apex", "Offset", "AU", "Object
 
 
 def casme2(root: Path, header: list[object] = CASME2_HEADER, pictures: bool = True) -> None:
-    """256 rows, 26 subjects. Traps: 21 rows without apex ("/"), row 60 with an offset before its onset, two rows without emotion, frames that begin at
-    46 with holes, two empty columns.
+    """256 rows, 26 subjects. Traps: 21 rows without apex ("/"), row 60 with an offset before its onset, two rows without emotion, frames
+    that begin at 46 with holes, two empty columns.
     """
     emotions = (
         ["others"] * 99
@@ -49,8 +49,8 @@ def samm_clip(row: int) -> tuple[str, str]:
 
 
 def samm(root: Path) -> None:
-    """159 rows, 29 subjects. Traps: 13 rows of text above the header, grey pictures, row 56 with a wrong offset, three invalid apexes, folders whose
-    pictures follow another pattern, subjects as text with leading zeros.
+    """159 rows, 29 subjects. Traps: 13 rows of text above the header, grey pictures, row 56 with a wrong offset, three invalid apexes,
+    folders whose pictures follow another pattern, subjects as text with leading zeros.
     """
     emotions = (
         ["Anger"] * 57
@@ -76,7 +76,8 @@ def samm(root: Path) -> None:
 
 
 def smic(root: Path, camera: str = "HS", padded: bool = False) -> None:
-    """HS: 164 clips, 16 subjects; VIS, NIR: 71 clips, 8 subjects. Traps: s1 or s01 names, no annotated apex, pictures numbered from anywhere."""
+    """HS: 164 clips, 16 subjects; VIS, NIR: 71 clips, 8 subjects. Traps: s1 or s01 names, no annotated apex, pictures numbered from
+    anywhere."""
     kinds = {"HS": (70, 51, 43), "VIS": (23, 28, 20), "NIR": (23, 28, 20)}[camera]
     people = 16 if camera == "HS" else 8
     for kind, (number, short) in zip(("negative", "positive", "surprise"), zip(kinds, ("ne", "po", "sur"), strict=True), strict=True):
@@ -89,7 +90,8 @@ def smic(root: Path, camera: str = "HS", padded: bool = False) -> None:
 
 
 def casme3_a(root: Path, header: list[object] = CASME3_HEADER) -> None:
-    """860 rows, 100 subjects. Traps: one letter with several clips, six rows with the published mistakes, `spNO` against `spNo`, depth beside colour."""
+    """860 rows, 100 subjects. Traps: one letter with several clips, six rows with the published mistakes, `spNO` against `spNo`, depth
+    beside colour."""
     emotions = (["disgust"] * 250 + ["surprise"] * 187 + ["others"] * 159 + ["fear"] * 86 + ["anger"] * 64 + ["sad"] * 57 + ["Happy"] * 57)[
         :860
     ]

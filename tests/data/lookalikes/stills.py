@@ -14,7 +14,8 @@ AFFECTNET_HEADER = "subDirectory_filePath,face_x,face_y,face_width,face_height,f
 
 
 def affwild2(root: Path, *, old: bool = False) -> None:
-    """Four annotation files, two splits. Traps: -1 labels, frames without a face, a picture more than labels, `_left` and `_right` of one video."""
+    """Four annotation files, two splits. Traps: -1 labels, frames without a face, a picture more than labels, `_left` and `_right` of one
+    video."""
     base = root / ("annotations/EXPR_Set" if old else "6th ABAW Annotations/EXPR_Recognition_Challenge")
     train, val = ("Training_Set" if old else "Train_Set"), "Validation_Set"
     videos = {
@@ -67,7 +68,8 @@ def rafdb(root: Path) -> None:
 
 
 def fer2013(root: Path) -> None:
-    """Seven codes in each of three usages; the last test picture equals the first training picture, as in public copies. FER+ votes beside it."""
+    """Seven codes in each of three usages; the last test picture equals the first training picture, as in public copies. FER+ votes beside
+    it."""
     rows, votes = ["emotion,pixels,Usage"], ["Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"]
     for part, usage in enumerate(("Training", "PublicTest", "PrivateTest")):
         for code in range(7):

@@ -1,4 +1,5 @@
-"""A folder of films: a bad one costs itself and nothing else; frames that show somebody else are told apart from frames that show nobody."""
+"""A folder of films: a bad one costs itself and nothing else; frames that show somebody else are told apart from frames that show
+nobody."""
 
 import pandas as pd
 import pytest

@@ -1,4 +1,5 @@
-"""Whole downloads, one file of which is damaged, or in whose folders other things lie: refused in one sentence, or every entry accounted for."""
+"""Whole downloads, one file of which is damaged, or in whose folders other things lie: refused in one sentence, or every entry accounted
+for."""
 
 import os
 import shutil

@@ -61,7 +61,8 @@ OTHER_TAGS = st.lists(TAG.filter(lambda tag: tag[0] != 274), max_size=6)
 @given(turn=st.sampled_from([*encoded.TURNS]), others=OTHER_TAGS, harm=st.none() | HARM)
 @FAST
 def test_exif(form, turn, others, harm):
-    """Whatever else the EXIF says, a picture is turned as it says; where its bytes are damaged, it is turned somehow, never drawn otherwise."""
+    """Whatever else the EXIF says, a picture is turned as it says; where its bytes are damaged, it is turned somehow, never drawn
+    otherwise."""
     block = encoded.exif([encoded.orientation(turn), *others])
     if harm:
         block = block[:6] + harmed(block[6:], harm)
@@ -107,7 +108,8 @@ SHORT = lambda number, *values: (number, 3, len(values), struct.pack(f"<{len(val
 )
 @FAST
 def test_tiff_tags_of_16_bits(top, said, inverted, turn, others):
-    """Grey values of 16 bits against the definition: a share of the range that is said, else of the type's, of which a quarter at least is used."""
+    """Grey values of 16 bits against the definition: a share of the range that is said, else of the type's, of which a quarter at least is
+    used."""
     values = np.random.default_rng(top).integers(0, top + 1, (5, 7))
     values[0, 0] = top
     tags = [SHORT(258, 16), SHORT(262, 0 if inverted else 1), encoded.orientation(turn), *([SHORT(281, said)] if said else []), *others]

@@ -1,4 +1,5 @@
-"""What every import promises: one sentence for each kind of bad download, nothing lost without a row, killed imports continue, leaks are refused."""
+"""What every import promises: one sentence for each kind of bad download, nothing lost without a row, killed imports continue, leaks are
+refused."""
 
 import numpy as np
 import pandas as pd

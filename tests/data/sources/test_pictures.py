@@ -1,4 +1,5 @@
-"""What lies beside the data of a download is no data, does no harm, and is told; and a picture's frame number is the camera's, not a copy's."""
+"""What lies beside the data of a download is no data, does no harm, and is told; and a picture's frame number is the camera's, not a
+copy's."""
 
 import os
 import shutil

@@ -1,8 +1,8 @@
-"""Which transform aligns which row of a table of pictures: one for a picture, one a frame of a video (steadied over time), and one for all frames of
-a micro-expression.
+"""Which transform aligns which row of a table of pictures: one for a picture, one a frame of a video (steadied over time), and one for all
+frames of a micro-expression.
 
-In a micro-expression clip the transform is the onset frame's: aligning every frame by its own landmarks would add the detector's jitter to a motion
-that is smaller than it.
+In a micro-expression clip the transform is the onset frame's: aligning every frame by its own landmarks would add the detector's jitter to
+a motion that is smaller than it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class Aligner:
         self._load, self._boxes, self._make, self._local = load, boxes, make, threading.local()
 
     def __call__(self, pool: ThreadPoolExecutor, part: Iterable[Job]) -> pd.DataFrame:
-        """A row (COLUMNS) for each row of the jobs; p0..p5 are NaN and `five` is empty where there is no face, or not the one that is followed.
+        """A row (COLUMNS) for each row of the jobs; p0..p5 are NaN and `five` is empty where there is no face, or not the one that is
+        followed.
         piece: of a video, between cuts. faces: how many the picture shows."""
         results = [row for found in pool.map(self._run, part) for row in found]
         return pd.DataFrame(results, columns=COLUMNS)

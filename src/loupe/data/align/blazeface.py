@@ -39,8 +39,8 @@ class BlazeFace:
     def looks(self, pixels: np.ndarray) -> Iterator[list[Detection]]:
         """What each look at uint8 (H, W, 3) shows, best score first; every look is work, so stop where one has been enough.
 
-        The whole picture, as it is and with a black border (a face that fills it); then the whole on its head; then, in very large pictures, half
-        overlapping squares of half and of a quarter of the longer side.
+        The whole picture, as it is and with a black border (a face that fills it); then the whole on its head; then, in very large
+        pictures, half overlapping squares of half and of a quarter of the longer side.
         """
         shrink = max(1, max(pixels.shape[:2]) // _LARGE)
         small = reduced(pixels, shrink)

@@ -1,7 +1,8 @@
-"""Points of one face: MediaPipe's face mesh (Kartynnik et al., 2019, arXiv 1907.06724) and iris network (Ablavatski et al., 2020, arXiv 2006.11341).
+"""Points of one face: MediaPipe's face mesh (Kartynnik et al., 2019, arXiv 1907.06724) and iris network (Ablavatski et al., 2020, arXiv
+2006.11341).
 
-The mesh has 468 points; 68 of them stand in for the iBUG 300-W points in which the micro-expression papers crop and align. The correspondence is
-the usual one; the jaw follows the mesh's outline, which lies a little inside iBUG's.
+The mesh has 468 points; 68 of them stand in for the iBUG 300-W points in which the micro-expression papers crop and align. The
+correspondence is the usual one; the jaw follows the mesh's outline, which lies a little inside iBUG's.
 """
 
 from __future__ import annotations
@@ -32,10 +33,12 @@ class FaceMesh:
         self._mesh, self._iris = Network(MESH), Network(IRIS)
 
     def __call__(self, pixels: np.ndarray, box: np.ndarray, eyes: np.ndarray) -> tuple[np.ndarray, np.ndarray, float] | None:
-        """Points (68, 2), pupils (2, 2), both px, and presence (a logit) of the face in `box` (left, top, right, bottom) with `eyes` (2, 2), roughly.
+        """Points (68, 2), pupils (2, 2), both px, and presence (a logit) of the face in `box` (left, top, right, bottom) with `eyes` (2,
+        2), roughly.
 
-        None where the network sees no face there. A detector takes the mouth of a face on its head for eyes, so a mesh that is not sure is placed a
-        second time, turned around; the surer one counts, and is placed anew as long as that makes it surer (a face turned by 135 degrees comes level).
+        None where the network sees no face there. A detector takes the mouth of a face on its head for eyes, so a mesh that is not sure is
+        placed a second time, turned around; the surer one counts, and is placed anew as long as that makes it surer (a face turned by 135
+        degrees comes level).
         """
         mesh, presence = self._placed(pixels, box, eyes)
         if presence < SURE:

@@ -18,7 +18,8 @@ SAME = 0.2  # mean distance of the points, in sides of the face, below which two
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """box: left, top, right, bottom of the points; points: (68, 2) iBUG; pupils: (2, 2), the picture's left one first; all px. score (detector): 0..1;
+    """box: left, top, right, bottom of the points; points: (68, 2) iBUG; pupils: (2, 2), the picture's left one first; all px. score
+    (detector): 0..1;
     presence (landmarks): a logit, beyond doubt from `face_mesh.SURE`.
     """
 
@@ -49,7 +50,8 @@ class FaceFinder(Protocol):
 
 
 class MediaPipeFinder:
-    """BlazeFace for the boxes, face mesh and iris for the points. Not for use by several threads at once. Raises LoupeError without the extra."""
+    """BlazeFace for the boxes, face mesh and iris for the points. Not for use by several threads at once. Raises LoupeError without the
+    extra."""
 
     def __init__(self) -> None:
         self._detect, self._mesh = BlazeFace(), FaceMesh()
@@ -77,11 +79,11 @@ class MediaPipeFinder:
 
 
 def follow(frames: Iterable[np.ndarray], find: FaceFinder, reach: float = 0.5) -> Iterator[tuple[Face | None, int]]:
-    """One face through a video, and how many faces each frame shows: the largest of the first frame that has any, then in each frame the one nearest to
-    where it last was, within `reach` sides of the last box.
+    """One face through a video, and how many faces each frame shows: the largest of the first frame that has any, then in each frame the
+    one nearest to where it last was, within `reach` sides of the last box.
 
-    Where it is not there (a cut, a head out of sight), it is taken up again as soon as a frame shows exactly one face in a place where no other
-    person has been seen; nobody else takes over. None for a frame without it: nothing is invented.
+    Where it is not there (a cut, a head out of sight), it is taken up again as soon as a frame shows exactly one face in a place where no
+    other person has been seen; nobody else takes over. None for a frame without it: nothing is invented.
     """
     last: Face | None = None
     others: list[Face] = []  # where faces were seen beside the followed one, the newest last

@@ -1,7 +1,7 @@
 """Similarity transforms from a picture to the aligned square, and resampling along them. Nothing here needs a detector.
 
-Points are in px with (0, 0) the picture's upper left corner, so the centre of its first pixel is (.5, .5); x to the right, y down. The aligned square is
-measured in shares of its side, as in `loupe.data.face_layout`.
+Points are in px with (0, 0) the picture's upper left corner, so the centre of its first pixel is (.5, .5); x to the right, y down. The
+aligned square is measured in shares of its side, as in `loupe.data.face_layout`.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ def alignment(points: np.ndarray) -> SimilarityTransform:
 
 
 def steadied(transforms: list[SimilarityTransform | None], sigma: float = 2.0) -> list[SimilarityTransform | None]:
-    """The transforms of a video's frames, averaged over time with a Gaussian of `sigma` frames: what remains of the landmarks' jitter is a fraction.
+    """The transforms of a video's frames, averaged over time with a Gaussian of `sigma` frames: what remains of the landmarks' jitter is a
+    fraction.
 
-    Averaged are the four numbers of the way back (square to picture), which are linear in where the square lies. None (no face) stays None and has no
-    part in its neighbours, and nothing is averaged over a cut: a still face would move.
+    Averaged are the four numbers of the way back (square to picture), which are linear in where the square lies. None (no face) stays None
+    and has no part in its neighbours, and nothing is averaged over a cut: a still face would move.
     """
     known = np.flatnonzero([transform is not None for transform in transforms])
     if not len(known):
@@ -50,8 +51,8 @@ def steadied(transforms: list[SimilarityTransform | None], sigma: float = 2.0) -
 
 def pieces(transforms: list[SimilarityTransform | None]) -> np.ndarray:
     """(N,) number, from 0, of the piece between cuts that each frame lies in. A cut is where the square's corners
-    move by more than `_CUT` of its side from one frame to the next and by four times as much as in the six frames before and after (the fastest of
-    several frames of one motion is none), or by more than `_ANY_CUT`.
+    move by more than `_CUT` of its side from one frame to the next and by four times as much as in the six frames before and after (the
+    fastest of several frames of one motion is none), or by more than `_ANY_CUT`.
     """
     known = np.flatnonzero([transform is not None for transform in transforms])
     if len(known) < 2:

@@ -3,8 +3,9 @@
 Old: `training.csv`, `validation.csv` (`subDirectory_filePath, face_x, ..., expression, valence, arousal`) and
 `Manually_Annotated/Manually_Annotated_Images/<dir>/<file>`. New: `train_set|val_set/{images/<id>.jpg, annotations/<id>_exp.npy ...}`.
 
-AffectNet's order of classes is not Aff-Wild2's: labels are mapped by name to the Aff-Wild2 order. Contempt has no class there (it is not "Other")
-and "None" and "Uncertain" are no expressions: those faces stay, with label -1. "Non-Face" pictures are dropped. Who a person is is not
+AffectNet's order of classes is not Aff-Wild2's: labels are mapped by name to the Aff-Wild2 order. Contempt has no class there (it is not
+"Other") and "None" and "Uncertain" are no expressions: those faces stay, with label -1. "Non-Face" pictures are dropped. Who a person is is
+not
 published: every picture is a subject of its own, so a person may stand in both splits. Counts: Mollahosseini et al., table 3.
 """
 

@@ -1,10 +1,10 @@
 """Aff-Wild2 EXPR (ABAW challenges): one class a video frame, official train and validation videos, cropped and aligned faces.
 
 Layout: `6th ABAW Annotations/EXPR_Recognition_Challenge/{Train_Set,Validation_Set}/<video>.txt` (older years:
-`annotations/EXPR_Set/{Training_Set,Validation_Set}`) and `cropped_aligned/<video>/00001.jpg`; the faces of 50 newer videos lie in a folder of their
-own, `cropped_aligned_new_50_vids`, beside or in the first. Data line i (from 1) labels `{i:05d}.jpg`; -1 means
-ignore; frames without a detected face have no picture; `_left` and `_right` are two persons of one video. Counts: EmotiEffLib, ABAW6 notebooks.
-Who a person is across videos is not published: subject = the annotation file.
+`annotations/EXPR_Set/{Training_Set,Validation_Set}`) and `cropped_aligned/<video>/00001.jpg`; the faces of 50 newer videos lie in a folder
+of their own, `cropped_aligned_new_50_vids`, beside or in the first. Data line i (from 1) labels `{i:05d}.jpg`; -1 means ignore; frames
+without a detected face have no picture; `_left` and `_right` are two persons of one video. Counts: EmotiEffLib, ABAW6 notebooks. Who a
+person is across videos is not published: subject = the annotation file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """CASIA-WebFace (Yi et al., 2014): for pre-training, one folder a person, or InsightFace's aligned 112 px copy as MXNet RecordIO.
 
-Layout: `CASIA-WebFace/0000045/001.jpg`, or `train.rec` with `train.idx` (lines `number<TAB>byte offset`) and, where there, `property`. Record 0 of
-RecordIO tells how many pictures there are; the records after them list each person's range and hold no picture.
+Layout: `CASIA-WebFace/0000045/001.jpg`, or `train.rec` with `train.idx` (lines `number<TAB>byte offset`) and, where there, `property`.
+Record 0 of RecordIO tells how many pictures there are; the records after them list each person's range and hold no picture.
 """
 
 from __future__ import annotations

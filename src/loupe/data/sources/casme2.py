@@ -52,8 +52,8 @@ def read(root: Path) -> Listing:
 
 
 def parse(sheets: dict[str, Cells], name: str, frames: Path, dropped: Dropped) -> tuple[list[Clip], int]:
-    """Annotated clips and how many rows were read. Rows without a usable subject or clip name go to `dropped`; an empty emotion is kept: the
-    clip has no class then (reported of sub09 EP02_02f and sub24 EP02_07).
+    """Annotated clips and how many rows were read. Rows without a usable subject or clip name go to `dropped`; an empty emotion is kept:
+    the clip has no class then (reported of sub09 EP02_02f and sub24 EP02_07).
     """
     cells = find_table(sheets, _COLUMNS, ("units",), name)
     clips = []

@@ -86,7 +86,8 @@ def parse_a(sheets: dict[str, Cells], name: str, base: Path, dropped: Dropped) -
 
 
 def _folder_a(people: dict[str, Path], subject: str, letter: str, onset: int) -> Path | None:
-    """ME_A/<subject>/<letter>/color, one of the split copies <letter>2, <letter>3 ... that holds the onset, or frame/<subject>_<letter>_<onset>."""
+    """ME_A/<subject>/<letter>/color, one of the split copies <letter>2, <letter>3 ... that holds the onset, or
+    frame/<subject>_<letter>_<onset>."""
     flat = people.get(f"{subject}_{letter}_{onset}")
     if flat or subject not in people:
         return flat

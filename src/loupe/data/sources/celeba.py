@@ -1,8 +1,8 @@
 """CelebA (Liu et al., ICCV 2015), aligned faces: for pre-training, with 40 attributes and identities.
 
-Layout: `img_align_celeba/000001.jpg` and, beside it or in `Anno/` and `Eval/`, `list_attr_celeba.txt` (line 1 a count, line 2 names, then -1 or 1),
-`identity_CelebA.txt`, `list_eval_partition.txt` (0 train, 1 val, 2 test). All rows get the split `pretrain`; the official one stands in `partition`. The
-boxes of `list_bbox_celeba.txt` belong to the uncropped photos, so they are not read.
+Layout: `img_align_celeba/000001.jpg` and, beside it or in `Anno/` and `Eval/`, `list_attr_celeba.txt` (line 1 a count, line 2 names, then
+-1 or 1), `identity_CelebA.txt`, `list_eval_partition.txt` (0 train, 1 val, 2 test). All rows get the split `pretrain`; the official one
+stands in `partition`. The boxes of `list_bbox_celeba.txt` belong to the uncropped photos, so they are not read.
 """
 
 from __future__ import annotations

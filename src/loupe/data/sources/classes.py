@@ -1,4 +1,5 @@
-"""Class numbers for the names that somebody gave: a name stays what it is, or is mapped by name where all of them are known names of expressions."""
+"""Class numbers for the names that somebody gave: a name stays what it is, or is mapped by name where all of them are known names of
+expressions."""
 
 from __future__ import annotations
 
@@ -24,8 +25,9 @@ _SYNONYMS = {  # of AffectNet, FER2013, RAF-DB, CK+ and their copies as pictures
 def class_numbers(names: Iterable[str], where: str, chosen: str | None = None) -> dict[str, tuple[int, str]]:
     """Number and name of the class that each name means; -1 where it has none ("", "-1", or not among the chosen ones).
 
-    chosen (`--classes`): `angry=Anger,wink`, the names to use in the order of their numbers, each with its new name where it gets one. Without it,
-    whole numbers stand for themselves; names of which all are known get Aff-Wild2's names and numbers; others count from 0 in alphabetical order.
+    chosen (`--classes`): `angry=Anger,wink`, the names to use in the order of their numbers, each with its new name where it gets one.
+    Without it, whole numbers stand for themselves; names of which all are known get Aff-Wild2's names and numbers; others count from 0 in
+    alphabetical order.
     Raises LoupeError, naming `where`, for numbers with gaps and for a chosen name that is not there.
     """
     numbers = {given: whole(given) for given in names}

@@ -1,9 +1,9 @@
 """FER2013 (Goodfellow et al., 2013) with its own labels, or with those of FER+ (Barsoum et al., 2016).
 
-Layout: `fer2013.csv` (`emotion,pixels,Usage`; the columns of other copies, `emotion, Usage, pixels`, work too) and, for FER+, `fer2013new.csv` beside
-it, line by line the same pictures. FER2013's order (Angry, Disgust, Fear, Happy, Sad, Surprise, Neutral) is mapped by name to the Aff-Wild2
-order; Contempt of FER+ has no class there and stays with label -1. Training -> train, PublicTest -> val, PrivateTest -> test.
-Public copies hold hundreds of equal pictures in two splits: the import reports them.
+Layout: `fer2013.csv` (`emotion,pixels,Usage`; the columns of other copies, `emotion, Usage, pixels`, work too) and, for FER+,
+`fer2013new.csv` beside it, line by line the same pictures. FER2013's order (Angry, Disgust, Fear, Happy, Sad, Surprise, Neutral) is mapped
+by name to the Aff-Wild2 order; Contempt of FER+ has no class there and stays with label -1. Training -> train, PublicTest -> val,
+PrivateTest -> test. Public copies hold hundreds of equal pictures in two splits: the import reports them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def read(root: Path) -> Listing:
 
 
 def read_plus(root: Path) -> Listing:
-    """FER2013's pictures with the votes of FER+; raises LoupeError where a CSV is absent, lacks a column, or the two do not fit together."""
+    """FER2013's pictures with the votes of FER+; raises LoupeError where a CSV is absent, lacks a column, or the two do not fit
+    together."""
     return _read(root, plus=True)
 
 

@@ -1,7 +1,8 @@
 """`video`: a folder of videos, every frame of each, without labels.
 
-`film.mp4` beside others, or `<subject>/film.mp4`. A video in a sub-folder is of the subject that the folder names, any other of a subject of its own.
-Frames keep their times (column `time`, s); `fps` is the average rate. Rows are `film.mp4#12`. For labelled frames write a `csv`.
+`film.mp4` beside others, or `<subject>/film.mp4`. A video in a sub-folder is of the subject that the folder names, any other of a subject
+of its own. Frames keep their times (column `time`, s); `fps` is the average rate. Rows are `film.mp4#12`. For labelled frames write a
+`csv`.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ DAMAGED_FILM = "film is missing or damaged"
 
 
 def read(root: Path) -> Listing:
-    """Decode every video once for its times; one that is damaged, cut short or not to be shown is dropped as DAMAGED_FILM. Raises LoupeError where there
-    is none.
+    """Decode every video once for its times; one that is damaged, cut short or not to be shown is dropped as DAMAGED_FILM. Raises
+    LoupeError where there is none.
     """
     check_root(root, TITLE)
     load_decoder()

@@ -1,4 +1,5 @@
-"""Your own labelled faces, for `loupe data import folder`, `import csv` and `make study DATA=folder`: class sub-folders, or a CSV beside the pictures."""
+"""Your own labelled faces, for `loupe data import folder`, `import csv` and `make study DATA=folder`: class sub-folders, or a CSV beside
+the pictures."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ def read_csv(root: Path, classes: str | None = None, csv: str = TABLE, needed: t
 
 
 def read_classes(root: Path, classes: str | None = None, subject_pattern: str = SUBJECT) -> Listing:
-    """`<class>/<picture>`; the first group of the pattern, found in a picture's name, is its subject. Raises LoupeError where there is no picture."""
+    """`<class>/<picture>`; the first group of the pattern, found in a picture's name, is its subject. Raises LoupeError where there is no
+    picture."""
     check_root(root, "folder")
     base = unpacked(root)
     paths = [group / name for group in subfolders(base) for name in picture_names(group)]
@@ -66,8 +68,9 @@ def read_classes(root: Path, classes: str | None = None, subject_pattern: str = 
 class FolderSource:
     """Where the pictures are and how to read them.
 
-    root: folder; csv: file name inside it or None for class sub-folders; subject_pattern: see `read_classes`; crop: left, top, right, bottom of the
-    face square as shares of the picture; val_share, test_share: shares of the subjects, drawn with `seed`, where the CSV gives no such split;
+    root: folder; csv: file name inside it or None for class sub-folders; subject_pattern: see `read_classes`; crop: left, top, right,
+    bottom of the face square as shares of the picture; val_share, test_share: shares of the subjects, drawn with `seed`, where the CSV
+    gives no such split;
     classes: see `loupe.data.sources.classes`.
     """
 
@@ -91,8 +94,8 @@ class FolderSource:
 def read_folder(source: FolderSource, size: int, dropped: Dropped | None = None) -> tuple[np.ndarray, pd.DataFrame]:
     """Read every picture with a class, cut its face square, resize it to `size` px. What was left out and why goes to `dropped`.
 
-    Returns (uint8 (N, size, size, 3), manifest), classes counted from 0. Raises LoupeError for a missing root or CSV, a missing column, a senseless
-    label or split, fewer than two classes, an unreadable picture, or a subject in two splits; it names the file.
+    Returns (uint8 (N, size, size, 3), manifest), classes counted from 0. Raises LoupeError for a missing root or CSV, a missing column, a
+    senseless label or split, fewer than two classes, an unreadable picture, or a subject in two splits; it names the file.
     """
     if not source.root.is_dir():
         hint = "unpack the archive there first" if source.root.exists() else "put your faces there or correct `raw` in conf/study.yaml"

@@ -1,7 +1,8 @@
 """IMDB-WIKI (Rothe et al., 2015), the cropped faces: for pre-training, with age and sex as the crawl guessed them.
 
-Layout: `imdb_crop/imdb.mat` and `imdb_crop/00/*.jpg`, `wiki_crop/wiki.mat` and `wiki_crop/00/*.jpg`; one of the two suffices. A face_score of -inf means
-that no face was found: the picture is dropped. Age = photo_taken (mid-year) less dob (a MATLAB day number); outside 0..100 it is unknown.
+Layout: `imdb_crop/imdb.mat` and `imdb_crop/00/*.jpg`, `wiki_crop/wiki.mat` and `wiki_crop/00/*.jpg`; one of the two suffices. A face_score
+of -inf means that no face was found: the picture is dropped. Age = photo_taken (mid-year) less dob (a MATLAB day number); outside 0..100 it
+is unknown.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ EXTRA_COLUMNS = ("path", "release", "time", "emotion", "apex_from", "units", "va
 class Count:
     """One figure of a download beside the official one.
 
-    official: the accepted values (several where releases differ; none where no figure is published); tolerance: accepted share of difference;
+    official: the accepted values (several where releases differ; none where no figure is published); tolerance: accepted share of
+    difference;
     source: where the official figure stands.
     """
 
@@ -49,8 +50,8 @@ class Listing:
     """The annotations of one download.
 
     table: the manifest schema plus `path` (below the root, POSIX; `file#offset` for a picture inside a file) and any of EXTRA_COLUMNS;
-    dropped: item, reason, detail; found: annotated entries read; used: entries in `table`, so found = used + len(dropped), less the rows of files
-    that are no entries (their reason begins with loupe.data.sources.pictures.BESIDE);
+    dropped: item, reason, detail; found: annotated entries read; used: entries in `table`, so found = used + len(dropped), less the rows of
+    files that are no entries (their reason begins with loupe.data.sources.pictures.BESIDE);
     entry: what an entry is ("clip", "image", "frame"); mended: sentences about rows corrected by a published correction.
     """
 
@@ -65,7 +66,8 @@ class Listing:
 
 
 def finish(table: pd.DataFrame, name: str, release: str) -> pd.DataFrame:
-    """Rows in the manifest's order and types, numbered, followed by the extra columns that the set has. One person or class has one spelling."""
+    """Rows in the manifest's order and types, numbered, followed by the extra columns that the set has. One person or class has one
+    spelling."""
     for column in ("subject", "label_name"):
         if column in table:
             table = table.assign(**{column: table[column].astype(str).map(sheets.name)})

@@ -1,7 +1,7 @@
 """The MEGC2019 composite: SMIC-HS, CASME II and SAMM by the organisers' list of 442 clips and 68 subjects.
 
-Layout: `combined_3class_gt.csv` (no header: `casme2,sub01,EP02_01f,1`) beside the three downloads in folders of their own. Its labels stand; frames,
-onset, apex and offset come from the sets. The list `combined_3class_gt-2.csv` has a damaged row and is refused.
+Layout: `combined_3class_gt.csv` (no header: `casme2,sub01,EP02_01f,1`) beside the three downloads in folders of their own. Its labels
+stand; frames, onset, apex and offset come from the sets. The list `combined_3class_gt-2.csv` has a damaged row and is refused.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def read(root: Path) -> Listing:
 
 
 def parse(rows: list[str], name: str) -> list[Entry]:
-    """Entries of the list, names as the single sets have them; blank lines are skipped. Raises LoupeError naming a damaged or double line."""
+    """Entries of the list, names as the single sets have them; blank lines are skipped. Raises LoupeError naming a damaged or double
+    line."""
     entries: dict[str, Entry] = {}
     for number, row in enumerate(rows, start=1):
         if not row.strip():

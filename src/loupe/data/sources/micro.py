@@ -64,8 +64,8 @@ class Clip:
         fps: float,
         kinds: Mapping[str, str],
     ) -> Clip:
-        """A row of an annotation table, with the columns that the sets share: row, onset, apex (not in all), offset, emotion, units. `kinds`:
-        emotion -> MEGC2019 class; an emotion that is not in it has none.
+        """A row of an annotation table, with the columns that the sets share: row, onset, apex (not in all), offset, emotion, units.
+        `kinds`: emotion -> MEGC2019 class; an emotion that is not in it has none.
         """
         emotion = entry.get("emotion", "").lower()
         return cls(
@@ -97,10 +97,11 @@ def clip_rows(
 ) -> tuple[pd.DataFrame, list[str]]:
     """One row for every frame onset..offset that has a picture, and sentences about what was mended.
 
-    Files beside the frames that are none go to `dropped`, too. A clip is dropped, with a reason, when it has no folder, no onset or offset, offset not after onset, no picture at one of them (a last or
-    first frame off by one is moved inwards and reported), or when the same clip is annotated twice. `corrections` (row -> column -> value) are
-    applied only where the annotation contradicts itself or the pictures: a later release may have mended the file. A missing apex, one
-    outside (onset, offset] and one without a picture become the picture nearest to the midpoint, and `apex_from` says so.
+    Files beside the frames that are none go to `dropped`, too. A clip is dropped, with a reason, when it has no folder, no onset or offset,
+    offset not after onset, no picture at one of them (a last or first frame off by one is moved inwards and reported), or when the same
+    clip is annotated twice. `corrections` (row -> column -> value) are applied only where the annotation contradicts itself or the
+    pictures: a later release may have mended the file. A missing apex, one outside (onset, offset] and one without a picture become the
+    picture nearest to the midpoint, and `apex_from` says so.
     """
     rows: list[tuple] = []
     mended: list[str] = []

@@ -1,4 +1,5 @@
-"""A path in a list and the file that it means: names in another Unicode form, files that hold many pictures, folders in folders of their own name."""
+"""A path in a list and the file that it means: names in another Unicode form, files that hold many pictures, folders in folders of their
+own name."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ def _on_disk(root: Path, path: str) -> str:
 
 
 def unpacked(folder: Path) -> Path:
-    """`folder`, or the folder of the same name in it, where archives and notes are all that lies beside: what comes of unpacking `x.zip` into `x`."""
+    """`folder`, or the folder of the same name in it, where archives and notes are all that lies beside: what comes of unpacking `x.zip`
+    into `x`."""
     for _ in range(3):
         if not folder.name or not os.path.isdir(folder / folder.name):
             break

@@ -1,6 +1,7 @@
 """Pictures of a download: finding them by frame number, and reading them, also out of files that hold many.
 
-Names that begin with a dot or are no text, links in a circle and links to nowhere are no data anywhere. `left_over` lists what a reader does not use.
+Names that begin with a dot or are no text, links in a circle and links to nowhere are no data anywhere. `left_over` lists what a reader
+does not use.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ def check_root(root: Path, title: str) -> None:
 
 
 def find_folder(root: Path, names: Iterable[str], depth: int = 4) -> Path | None:
-    """The shallowest folder at or below `root` with one of these names (case does not matter); the first by name where several tie. In it the
-    folder that it holds under its own name, where it holds nothing else (`unpacked`)."""
+    """The shallowest folder at or below `root` with one of these names (case does not matter); the first by name where several tie. In it
+    the folder that it holds under its own name, where it holds nothing else (`unpacked`)."""
     wanted = {name.lower() for name in names}
     level = [root]
     for _ in range(depth + 1):
@@ -93,8 +94,8 @@ def file_names(folder: Path, endings: tuple[str, ...]) -> list[str]:
 
 def numbered_pictures(folder: Path) -> dict[int, Path]:
     """Frame number -> picture. The number is the last one in the name (`img46`, `reg_img46`, `006_05562`, `175`), never the place in the
-    folder, so that holes and a first frame other than 1 do no harm. Copies (`img46 (1)`, `img46 - Copy`, `img46_2` beside `img46`) are no frames; of
-    two files with one number the one that is named like most others counts, then the first by name. `strays` lists the others.
+    folder, so that holes and a first frame other than 1 do no harm. Copies (`img46 (1)`, `img46 - Copy`, `img46_2` beside `img46`) are no
+    frames; of two files with one number the one that is named like most others counts, then the first by name. `strays` lists the others.
     """
     names = picture_names(folder)
     stems = {Path(name).stem for name in names}
@@ -148,7 +149,8 @@ def _entries(folder: Path) -> list[os.DirEntry]:
 
 
 def _scan(folder: Path) -> list[os.DirEntry]:
-    """Entries of a folder, none where it is not there. Not among them: hidden names, those of macOS (`._img46.jpg`) and of its archives included."""
+    """Entries of a folder, none where it is not there. Not among them: hidden names, those of macOS (`._img46.jpg`) and of its archives
+    included."""
     try:
         with os.scandir(folder) as entries:
             return [entry for entry in entries if not entry.name.startswith(".") and entry.name != "__MACOSX"]
@@ -184,8 +186,8 @@ def _is_folder(entry: os.DirEntry) -> bool:
 def load_picture(root: Path, path: str) -> tuple[bytes, np.ndarray]:
     """Stored bytes of a picture (what its checksum is taken of) and its pixels, uint8 (H, W, 3), upright; grey pictures get three channels.
 
-    `path` is below `root`; `file.rec#offset` names a RecordIO record, `file.csv#offset` a FER2013 line and `file.mp4#number` a frame of a video,
-    whose "bytes" are the video's checksum and the number: decoders may differ in a bit, the file does not.
+    `path` is below `root`; `file.rec#offset` names a RecordIO record, `file.csv#offset` a FER2013 line and `file.mp4#number` a frame of a
+    video, whose "bytes" are the video's checksum and the number: decoders may differ in a bit, the file does not.
     Raises LoupeError naming the picture where it is missing, empty, cut short or no picture (loupe.data.decoding).
     """
     name, offset = member(root, path)

@@ -1,7 +1,8 @@
 """RAF-DB, basic emotions (Li et al., CVPR 2017): 15,339 aligned faces.
 
-Layout: `EmoLabel/list_patition_label.txt` (spelt so; `train_00001.jpg 5` a line) and `Image/aligned/train_00001_aligned.jpg`. The order of its labels
-(1 Surprise, 2 Fear, 3 Disgust, 4 Happiness, 5 Sadness, 6 Anger, 7 Neutral) is mapped by name to the Aff-Wild2 order. Who a person is is not
+Layout: `EmoLabel/list_patition_label.txt` (spelt so; `train_00001.jpg 5` a line) and `Image/aligned/train_00001_aligned.jpg`. The order of
+its labels (1 Surprise, 2 Fear, 3 Disgust, 4 Happiness, 5 Sadness, 6 Anger, 7 Neutral) is mapped by name to the Aff-Wild2 order. Who a
+person is is not
 published: every picture is a subject of its own.
 """
 
@@ -46,8 +47,8 @@ def read(root: Path) -> Listing:
 
 
 def parse(rows: list[str], name: str, present: set[str], dropped: Dropped) -> tuple[pd.DataFrame, int]:
-    """Rows (path = aligned file name) and how many lines were read. Labels 1..7 in RAF-DB's order; a list numbered from 0 is refused, since its
-    order cannot be known.
+    """Rows (path = aligned file name) and how many lines were read. Labels 1..7 in RAF-DB's order; a list numbered from 0 is refused, since
+    its order cannot be known.
     """
     if any([whole(cell) for cell in row.split()[1:]] == [0] for row in rows):
         raise LoupeError(f"{name} has the label 0, but RAF-DB counts from 1: use the official list, not one renumbered by somebody.")

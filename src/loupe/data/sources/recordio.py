@@ -1,9 +1,9 @@
 """MXNet RecordIO, the container of InsightFace's face recognition sets, read without MXNet.
 
-A record is a little-endian uint32 magic number, a uint32 whose low 29 bits are the length of what follows (its top 3 bits mark a record split
-in parts; the sets of InsightFace have none), the content, and zeros up to a multiple of 4. The content of a picture is an IRHeader (uint32
-flag, float32 label, uint64 id, uint64 id2), `flag` further float32 labels, and the encoded picture
-(github.com/apache/mxnet, python/mxnet/recordio.py and 3rdparty/dmlc-core/include/dmlc/recordio.h).
+A record is a little-endian uint32 magic number, a uint32 whose low 29 bits are the length of what follows (its top 3 bits mark a record
+split in parts; the sets of InsightFace have none), the content, and zeros up to a multiple of 4. The content of a picture is an IRHeader
+(uint32 flag, float32 label, uint64 id, uint64 id2), `flag` further float32 labels, and the encoded picture (github.com/apache/mxnet,
+python/mxnet/recordio.py and 3rdparty/dmlc-core/include/dmlc/recordio.h).
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ HEADER = struct.Struct("<IfQQ")
 
 @dataclass(frozen=True)
 class Record:
-    """flag: how many labels follow the header; labels: those, or the one in the header; image: the encoded picture, b"" in index records."""
+    """flag: how many labels follow the header; labels: those, or the one in the header; image: the encoded picture, b"" in index
+    records."""
 
     flag: int
     labels: tuple[float, ...]

@@ -1,8 +1,8 @@
 """SAMM (Davison et al., 2018): 200 fps, grey pictures, annotated onset, apex and offset.
 
-Layout: `SAMM_Micro_FACS_Codes_v2.xlsx` (the header stands below 13 rows of text) beside `SAMM/006/006_1_2/006_05562.jpg`. Six folders name their
-pictures in another pattern (MER2); the frame number is the last number of a name in all of them. Classes of MEGC2019: negative = anger,
-contempt, disgust, fear, sadness; positive = happiness; surprise; "Other" has none. Counts and traps: tvaranka/meb.
+Layout: `SAMM_Micro_FACS_Codes_v2.xlsx` (the header stands below 13 rows of text) beside `SAMM/006/006_1_2/006_05562.jpg`. Six folders name
+their pictures in another pattern (MER2); the frame number is the last number of a name in all of them. Classes of MEGC2019: negative =
+anger, contempt, disgust, fear, sadness; positive = happiness; surprise; "Other" has none. Counts and traps: tvaranka/meb.
 """
 
 from __future__ import annotations

@@ -74,8 +74,8 @@ def _below(cells: Cells, place: dict[str, int]) -> pd.DataFrame:
 
 
 def csv_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """A CSV with a header as text columns, without spaces around the cells, as spreadsheets write it: with commas, semicolons, tabs or bars, a first
-    line `sep=;`, in UTF-8 or UTF-16. Index: the number of its line in the file, less 2; empty lines are left out.
+    """A CSV with a header as text columns, without spaces around the cells, as spreadsheets write it: with commas, semicolons, tabs or
+    bars, a first line `sep=;`, in UTF-8 or UTF-16. Index: the number of its line in the file, less 2; empty lines are left out.
 
     Raises LoupeError naming the file for a missing one, another encoding, a line of more cells than the header, and a missing column.
     """
@@ -157,7 +157,8 @@ def text(value: object) -> str:
 
 
 def name(value: str) -> str:
-    """The name of a person or a class as names are compared: in Unicode's composed form (NFC), without spaces around and with single ones inside."""
+    """The name of a person or a class as names are compared: in Unicode's composed form (NFC), without spaces around and with single ones
+    inside."""
     return " ".join(unicodedata.normalize("NFC", value).split())
 
 

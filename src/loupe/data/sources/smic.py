@@ -1,8 +1,8 @@
 """SMIC (Li et al., FG 2013): three cameras (HS 100 fps; VIS and NIR 25 fps), classes by folder, no apex.
 
-Layout: `HS/s1/micro/negative/s1_ne_01/*`, or the cropped copy `SMIC_all_cropped/HS/s01/...` (VIS and NIR beside it). Raw folders say `s1`, the
-cropped ones and the MEGC2019 list say `s01`: names are brought to two digits. A folder is one clip from onset to offset; the apex is the
-midpoint, as usual. Subjects keep one name in all three cameras.
+Layout: `HS/s1/micro/negative/s1_ne_01/*`, or the cropped copy `SMIC_all_cropped/HS/s01/...` (VIS and NIR beside it). Raw folders say `s1`,
+the cropped ones and the MEGC2019 list say `s01`: names are brought to two digits. A folder is one clip from onset to offset; the apex is
+the midpoint, as usual. Subjects keep one name in all three cameras.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Rows of one's own table: stills with classes and splits, or micro-expression clips.
 
-Columns: `path` (below the folder; `film.mp4#12` is frame 12 of a video) and `subject`; as far as there are any: `label`, `split` (train, val, test or
-pretrain), `clip`, `frame`, `fps`, `time` (s), `onset`, `apex`, `offset`. Rows with an onset are micro-expression clips: one row a frame, apex may be
-empty (then the frame nearest to the midpoint), labels negative, positive, surprise; any other name has no class, and `none` says that nothing is
-shown. Otherwise labels are names or whole numbers from 0 (loupe.data.sources.classes); an empty one, NaN, None and -1 have no class.
+Columns: `path` (below the folder; `film.mp4#12` is frame 12 of a video) and `subject`; as far as there are any: `label`, `split` (train,
+val, test or pretrain), `clip`, `frame`, `fps`, `time` (s), `onset`, `apex`, `offset`. Rows with an onset are micro-expression clips: one
+row a frame, apex may be empty (then the frame nearest to the midpoint), labels negative, positive, surprise; any other name has no class,
+and `none` says that nothing is shown. Otherwise labels are names or whole numbers from 0 (loupe.data.sources.classes); an empty one, NaN,
+None and -1 have no class.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ def parse(
 ) -> pd.DataFrame:
     """Rows of the table (text throughout, "" for an empty cell); those that lack what is needed, or are doubled, go to `dropped`.
 
-    root: where the pictures lie, so that their names are looked up in either Unicode form; classes: see `class_numbers`. Raises LoupeError where a
-    column is missing, or a label, split, frame or mark makes no sense.
+    root: where the pictures lie, so that their names are looked up in either Unicode form; classes: see `class_numbers`. Raises LoupeError
+    where a column is missing, or a label, split, frame or mark makes no sense.
     """
     columns = {plain(str(column)).lower(): column for column in reversed(list(cells))}
     for column in needed:
@@ -103,7 +104,8 @@ def _numbers(cell: dict, item: str) -> dict:
 
 
 def stills(table: pd.DataFrame, name: str, classes: str | None = None) -> pd.DataFrame:
-    """Splits and class numbers of a table with path, subject and, as far as it has them, label and split. `emotion` keeps labels that were renamed."""
+    """Splits and class numbers of a table with path, subject and, as far as it has them, label and split. `emotion` keeps labels that were
+    renamed."""
     if "split" in table:
         wrong = table[~table["split"].isin(SPLITS)]
         if len(wrong):

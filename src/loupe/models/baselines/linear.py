@@ -67,8 +67,8 @@ def choose_setting(
 ) -> float:
     """The setting of best macro-F1 on inner validation subjects, pooled over folds; of equals the first in `grid`.
 
-    List the strongest regularisation first: C rising, weight decay falling. Pass training rows only, (N, ...) as `make(setting)` takes them. Subjects
-    never stand on both sides of an inner split. Needs at least two subjects, else LoupeError.
+    List the strongest regularisation first: C rising, weight decay falling. Pass training rows only, (N, ...) as `make(setting)` takes
+    them. Subjects never stand on both sides of an inner split. Needs at least two subjects, else LoupeError.
     """
     folds = min(folds, len(np.unique(subjects)))
     if folds < 2:

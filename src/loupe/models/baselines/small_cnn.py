@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 
 class SmallVGG(nn.Module):
-    """Pairs of 3 x 3 convolutions with batch norm, halved after each pair; mean over space, dropout, Linear: its own head, whatever `dual_view.head` says.
+    """Pairs of 3 x 3 convolutions with batch norm, halved after each pair; mean over space, dropout, Linear: its own head, whatever
+    `dual_view.head` says.
 
     channels: one entry a pair. Takes (B, 3, H, W), H and W at least 2^pairs; returns logits (B, classes).
     """

@@ -21,7 +21,8 @@ def evenly(table: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def micro_clips(study: Study) -> tuple[Store, np.ndarray]:
-    """The generated micro-expression clips, also where `micro` is imported, and the true motion of each (N, H, W), px, in the order of their names."""
+    """The generated micro-expression clips, also where `micro` is imported, and the true motion of each (N, H, W), px, in the order of
+    their names."""
     known = with_true_motion(study.needed(Path("data/prepared/micro")))
     return read_store(known), np.load(known / "motion.npy")
 
@@ -63,8 +64,9 @@ def pretraining_faces(study: Study) -> Drawing:
 
 @figure("data/other-looks")
 def other_looks(study: Study) -> Drawing:
-    """A column for each of up to eight test people: a labelled still, the same instant through the second camera, and one of the pictures with held-out
-    looks. A row whose set is empty is left out. Row i of `camera` shows row i of `labelled` from the side, as the generator writes them.
+    """A column for each of up to eight test people: a labelled still, the same instant through the second camera, and one of the pictures
+    with held-out looks. A row whose set is empty is left out. Row i of `camera` shows row i of `labelled` from the side, as the generator
+    writes them.
     """
     labelled, camera, shift = (study.store(name) for name in ("labelled", "camera", "shift"))
     test = labelled.manifest[labelled.manifest["split"] == "test"].drop_duplicates("subject")
