@@ -104,7 +104,7 @@ def collect(root: Path) -> dict[str, Any]:
 def claim(row: dict[str, Any]) -> dict[str, Any]:
     """One claim in words. `result` and `people` are empty where it was not run."""
     said = {"id": row["id"], "sentence": row["sentence"], "verdict": row["verdict"], "cells": row["cells"], "source": row["source"]}
-    said |= {"paper_number": row["paper_number"], "result": "", "people": "", "counts": {}, "p": ""}
+    said |= {"paper_number": row["paper_number"], "result": "", "people": "", "counts": {}, "p": "", "real": row.get("real", "not run")}
     if row["verdict"] == NOT_RUN:
         return said
     if str(row["floor"]) == "True":
