@@ -104,7 +104,7 @@ def collect(root: Path) -> dict[str, Any]:
 def claim(row: dict[str, Any]) -> dict[str, Any]:
     """One claim in words. `result` and `people` are empty where it was not run."""
     said = {"id": row["id"], "sentence": row["sentence"], "verdict": row["verdict"], "cells": row["cells"], "source": row["source"]}
-    said |= {"paper_number": row["paper_number"], "result": "", "people": "", "counts": {}, "p": ""}
+    said |= {"paper_number": row["paper_number"], "result": "", "people": "", "counts": {}, "p": "", "real": row.get("real", "not run")}
     if row["verdict"] == NOT_RUN:
         return said
     if str(row["floor"]) == "True":
@@ -123,15 +123,17 @@ def claim(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def stages(root: Path) -> list[dict[str, Any]]:
-    """Tables and figures of each stage of dvc.yaml, in its order."""
+    """Tables and figures of each stage of dvc.yaml, in its order, then those of pipelines beside the study."""
     reports, found = root / "reports", []
-    for stage in yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]:
-        names = [path for path in sorted((reports / "tables" / stage).glob("*.md")) if f"{stage}/{path.stem}" not in TOLD_ELSEWHERE]
-        tables = [about(path.with_suffix(".json")) | {"text": path.read_text(encoding="utf-8").strip()} for path in names]
+    names = list(yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
+    names += sorted({path.name for path in reports.glob("tables/*/") if path.is_dir()} - set(names))
+    for stage in names:
+        written = [path for path in sorted((reports / "tables" / stage).glob("*.md")) if f"{stage}/{path.stem}" not in TOLD_ELSEWHERE]
+        tables = [about(path.with_suffix(".json")) | {"text": path.read_text(encoding="utf-8").strip()} for path in written]
         pictures = sorted((reports / "figures" / stage).glob("*.png"))
         figures = [about(path.with_suffix(".json")) | {"path": path.relative_to(reports).as_posix()} for path in pictures]
         if tables or figures:
-            found.append({"name": stage, "tables": tables, "figures": figures})
+            found.append({"name": stage, "tables": tables, "figures": figures, "command": [*tables, *figures][0]["command"]})
     return found
 
 

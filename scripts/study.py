@@ -160,12 +160,13 @@ def allow_without_git(root: Path) -> None:
 
 
 def copy_checkout(home: Path) -> None:
-    """Bring the copy up to date: every file that git would not ignore, but no results and no `dvc.lock`.
+    """Bring the copy up to date: every file that git would not ignore, but no stage output, no page about results and no `dvc.lock`.
 
     Unchanged files are not touched (their time stamps key numba's cache); files that left the checkout leave the copy. A file that somebody
     edited in the copy is set aside before it is replaced.
     """
-    made = ["dvc.lock", "conf/study.yaml", "reports", *outputs_of_stages(ROOT)]
+    told = [f"reports/{path.name}" for path in (ROOT / "reports").glob("*.*")]  # pages speak of the checkout's results
+    made = ["dvc.lock", "conf/study.yaml", *told, *outputs_of_stages(ROOT)]
     files = [file for file in unignored_files(ROOT) if not any(file == out or file.startswith(f"{out}/") for out in made)]
     listing = home / COPIED
     try:

@@ -105,10 +105,11 @@ def test_copy_sees_your_data_and_keeps_its_settings(toy, tmp_path):
     (toy.root / "data/raw/face.png").write_bytes(b"x")
     toy.write("conf/data/folder.yaml", "root: x\n")
     toy.write("reports/results.md", "of the checkout")
+    toy.write("reports/tables/beside/verdicts.csv", "a,b")  # made beside the study, and read by it
     result = study(toy, "--scale", "tiny", "--data", "folder", "--raw", str(tmp_path), "slow")
     assert result.returncode == 0, result.stderr
     copy = toy.root / ".scratch/tiny-folder"
-    assert not (copy / "reports/results.md").exists()
+    assert not (copy / "reports/results.md").exists() and (copy / "reports/tables/beside/verdicts.csv").is_file()
     assert (copy / "conf/study.yaml").read_text() == f"scale: tiny\ndata: folder\nraw: {tmp_path}\n"
     assert (copy / "data/raw/face.png").read_bytes() == b"x"
 
