@@ -1,8 +1,8 @@
 """Run the whole study and build its page: `make study`, `make study SCALE=smoke`, `make study SCALE=laptop DATA=folder RAW=~/photos`.
 
-The default scale runs in place and owns `dvc.lock` and the committed results. Any other scale, and any other data, runs in a scratch copy under
-`.scratch/` that shares DVC's cache and leaves the checkout as it was. A copy is brought up to date at every start but keeps its own outputs,
-so a second run executes nothing and a killed run continues.
+The default scale runs in place and owns `dvc.lock` and the committed results. Any other scale, and any other data, runs in a scratch copy
+under `.scratch/` that shares DVC's cache and leaves the checkout as it was. A copy is brought up to date at every start but keeps its own
+outputs, so a second run executes nothing and a killed run continues.
 """
 
 from __future__ import annotations
@@ -205,7 +205,8 @@ def stamp(path: Path) -> list[int]:
 
 
 def unignored_files(root: Path) -> list[str]:
-    """Files that the project's .gitignore does not exclude, tracked or not; links to folders are passed over. Needs git, but no repository."""
+    """Files that the project's .gitignore does not exclude, tracked or not; links to folders are passed over. Needs git, but no
+    repository."""
     with tempfile.TemporaryDirectory() as empty:
         git = ["git", f"--git-dir={empty}", f"--work-tree={root}", "-c", "core.excludesFile="]
         subprocess.run(["git", "init", "--quiet", "--bare", empty], check=True, capture_output=True)

@@ -416,7 +416,8 @@ addEventListener("load", () => {
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
 def test_in_a_browser_the_page_fits_three_widths_and_misses_nothing(study, tmp_path):
-    """From file://: nothing is fetched, no picture is broken, the page itself never scrolls sideways, what does can be reached by keyboard."""
+    """From file://: nothing is fetched, no picture is broken, the page itself never scrolls sideways, what does can be reached by
+    keyboard."""
     build_page(study)
     (study / "watch.html").write_text(WATCH)
     command = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--enable-logging=stderr"]
