@@ -248,8 +248,8 @@ session.finish()
 #
 # <details><summary>Solutions</summary>
 #
-# 1. All cells of this stage: DVC sees a changed input. A killed run continues with finished cells, a changed one
-#    starts anew, so that nothing is mixed.
+# 1. The stage runs again, for DVC sees a changed input; of its cells only those at the new share, since a finished
+#    cell is kept by what it depends on.
 # 2. Usually many people with few labels each: faces vary more between people than within one.
 # 3. With few labels an epoch is a handful of steps; equal epochs would compare untrained networks.
 # 4. The one that overfits people: the network from scratch. Pre-training has already seen many faces without
