@@ -182,13 +182,15 @@ def quality_row(setting: Setting) -> list[Line]:
             fast = curve(setting.config, images, faces, seed, Path(folder) / "fast", probes)
         goal = paper.scores[-1]
         if goal <= max(paper.scores[0], fast.scores[0]):
-            lines.append({"row": "f", "what": f"probe macro-F1 {goal:.3f}, seed {seed}", "variant": "paper recipe", "value": None,
-                          "unit": f"no better than untrained ({paper.scores[0]:.3f}, {fast.scores[0]:.3f}): nothing to compare"})  # fmt: skip
+            why = f"no better than untrained ({paper.scores[0]:.3f}, {fast.scores[0]:.3f}): nothing to compare"
+            about = {"row": "f", "what": f"probe macro-F1 {goal:.3f}, seed {seed}", "variant": "paper recipe"}
+            lines.append({**about, "value": None, "unit": why})
             continue
         reached = {"paper recipe": paper.reaches(goal), "fast recipe": fast.reaches(goal)}
         for (name, seconds), run in zip(reached.items(), (paper, fast), strict=True):
             lines.append({"row": "f", "what": f"seconds to probe macro-F1 {goal:.3f}, seed {seed}", "variant": name,
-                          "value": math.inf if seconds is None else seconds, "unit": f"s (ends at {run.scores[-1]:.3f} after {run.seconds[-1]:.1f} s)",
+                          "value": math.inf if seconds is None else seconds,
+                          "unit": f"s (ends at {run.scores[-1]:.3f} after {run.seconds[-1]:.1f} s)",
                           "curve_seconds": list(run.seconds), "curve_scores": list(run.scores)})  # fmt: skip
         ratios.append(math.inf if reached["fast recipe"] is None else reached["fast recipe"] / reached["paper recipe"])
     lines.append({"row": "f", "what": f"fast / paper, median of {len(ratios)} seeds", "variant": "loupe",
@@ -220,7 +222,8 @@ def compared(row: str, what: str, timings: dict[str, Timing], missing: dict[str,
         if ours in timings and rivals:
             mine = timings[ours]
             lines.append({"row": row, "what": what, "variant": f"{ours} / fastest other {theirs}".rstrip(),
-                          "value": min(t.median for t in rivals) / mine.median, "best": min(t.best for t in rivals) / mine.best, "unit": "x"})  # fmt: skip
+                          "value": min(t.median for t in rivals) / mine.median,
+                          "best": min(t.best for t in rivals) / mine.best, "unit": "x"})  # fmt: skip
     return lines
 
 

@@ -36,7 +36,8 @@ def main() -> None:
     options = parser.parse_args()
     assets = find_root() / "data" / "scratch" / "assets"
     print(
-        f"generator {generator_version()}, {options.size} px, {options.workers} processes, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+        f"generator {generator_version()}, {options.size} px, {options.workers} processes, "
+        f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     )
     measured: dict[str, list[float]] = {"start-up, s": [], "stills/s": [], "clip frames/s": []}
     start_up(assets, options.size)  # fills the caches of compiler and disk

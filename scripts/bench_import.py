@@ -48,7 +48,8 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
     print(f"{report.found:,} pictures, {report.used:,} used, {options.workers} workers")
     print(
-        f"{report.found / seconds:.0f} a second by the clock; {report.found / processor:.0f} a second of one core's time; {peak:.0f} MB at most"
+        f"{report.found / seconds:.0f} a second by the clock; {report.found / processor:.0f} a second of one core's time; "
+        f"{peak:.0f} MB at most"
     )
 
 

@@ -61,7 +61,8 @@ def main() -> None:
         flow = features_flow(pairs.onset, pairs.apex, config.experiments.micro_expressions.flow_grid)
         said = loso_probabilities(task, flow, [make_linear_svm], GRID, label="optical flow", workers=options.workers)[0].argmax(1)
         print(
-            f"{len(pairs.clips)} clips of {len(set(pairs.subjects))} people of seed {options.seed}; optical flow + SVM: UF1 {uf1(task.labels, said, 3):.3f}",
+            f"{len(pairs.clips)} clips of {len(set(pairs.subjects))} people of seed {options.seed}; "
+            f"optical flow + SVM: UF1 {uf1(task.labels, said, 3):.3f}",
             flush=True,
         )
 
@@ -75,7 +76,8 @@ def main() -> None:
             ].mean()
             signal = {part: f"{value:.4f}" for part, value in swap_signal(model, config, clips, seed).items()}
             print(
-                f"{name}: UF1 {np.mean(scores):.3f} ± {np.std(scores, ddof=1):.3f} over {len(scores)} head seeds, DMA {found:+.3f}, {signal}{loss}",
+                f"{name}: UF1 {np.mean(scores):.3f} ± {np.std(scores, ddof=1):.3f} over {len(scores)} head seeds, "
+                f"DMA {found:+.3f}, {signal}{loss}",
                 flush=True,
             )
 

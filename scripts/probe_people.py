@@ -63,7 +63,8 @@ def main() -> None:
     )
     interval = bootstrap_interval(effect, np.random.default_rng(0))
     print(
-        f"difference {interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}] macro-F1, {len(set(others.subjects))} people, one pre-training"
+        f"difference {interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}] macro-F1, "
+        f"{len(set(others.subjects))} people, one pre-training"
     )
 
 

@@ -41,7 +41,8 @@ try:
     from loupe.reporting import provenance
 except ModuleNotFoundError as error:
     sys.exit(
-        f"{error.name} is not installed for {sys.executable}: activate the study's environment (`. .venv/bin/activate`) or use `make study`."
+        f"{error.name} is not installed for {sys.executable}: activate the study's environment "
+        "(`. .venv/bin/activate`) or use `make study`."
     )
 
 ROOT = Path(__file__).resolve().parents[1]

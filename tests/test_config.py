@@ -63,9 +63,9 @@ def test_bad_settings_are_refused_by_name(override, message):
 
 @pytest.mark.parametrize(
     "name",
-    "my photos|Fotos Jörg|photos (2026)|Ann's faces|a#b|50% crop|x=1, y=2|[new]|a\"b|back\\|${x}|{a: b}|2026|null|~x|写真| a|$HOME|1e3".split(
-        "|"
-    ),
+    (
+        "my photos|Fotos Jörg|photos (2026)|Ann's faces|a#b|50% crop|x=1, y=2|[new]|a\"b|back\\|${x}|{a: b}|2026|null|~x|写真| a|$HOME|1e3"
+    ).split("|"),
 )
 @pytest.mark.parametrize(("data", "read"), [("folder", lambda data: data.folder.root), ("imported", lambda data: data.imported)])
 def test_the_folder_of_your_faces_may_have_any_name(tmp_path, data, read, name):

@@ -40,7 +40,9 @@ app.command()(exercise)
 
 
 @app.command()
-def config(overrides: list[str] = typer.Argument(None, help="Hydra overrides, e.g. scale=smoke mae_face.mask_ratio=0.5")) -> None:  # noqa: B008
+def config(
+    overrides: list[str] = typer.Argument(None, help="Hydra overrides, e.g. scale=smoke mae_face.mask_ratio=0.5"),  # noqa: B008
+) -> None:
     """Compose and check the settings, and print them."""
     from dataclasses import asdict
 

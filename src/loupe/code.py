@@ -12,7 +12,9 @@ from pathlib import Path
 # What tells, watches or checks, and never decides a number. Settings are no code: their values are arguments of whoever reads them.
 TELLING = tuple(
     f"loupe.{name}"
-    for name in "checkout cli code commands config errors experiments lock machine part progress recording reporting session settings steps study".split()
+    for name in (
+        "checkout cli code commands config errors experiments lock machine part progress recording reporting session settings steps study"
+    ).split()
 )
 
 

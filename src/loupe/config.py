@@ -34,8 +34,9 @@ _ARM_CHOICES = {"augmentation": ("usual", "strong"), "task": ("stills", "units")
 _POSITIVE = (
     "scale.threads scale.workers scale.image.size scale.image.patch scale.encoder.width scale.encoder.depth scale.encoder.heads "
     "scale.mae.epochs scale.mae.batch scale.mae.base_lr scale.finetune.batch scale.finetune.min_steps scale.micron.epochs "
-    "scale.micron.batch scale.micron.base_lr scale.micro_head.steps scale.micro_finetune.steps scale.micro_finetune.batch scale.flow_cnn.steps "
-    "scale.flow_cnn.batch scale.difference_vit.steps scale.difference_vit.batch scale.statistics.resamples scale.statistics.controls"
+    "scale.micron.batch scale.micron.base_lr scale.micro_head.steps scale.micro_finetune.steps scale.micro_finetune.batch "
+    "scale.flow_cnn.steps scale.flow_cnn.batch scale.difference_vit.steps scale.difference_vit.batch "
+    "scale.statistics.resamples scale.statistics.controls"
 ).split()
 
 

@@ -71,7 +71,8 @@ def save_timings(root: Path, note: str = "") -> Path:
     machine = f"{processor_name()}, {os.cpu_count()} cores"
     rows = {
         (entry["scale"], entry["stage"]): {
-            "minutes": f"{entry['seconds'] / 60:.1f}", "peak_mb": entry.get("peak_mb", ""), "device": entry.get("device", ""), "machine": machine, "note": note,
+            "minutes": f"{entry['seconds'] / 60:.1f}", "peak_mb": entry.get("peak_mb", ""), "device": entry.get("device", ""),
+            "machine": machine, "note": note,
         }
         for entry in logged
     }  # fmt: skip

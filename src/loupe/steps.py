@@ -227,7 +227,8 @@ def full_disk_told(folder: Path) -> Iterator[None]:
             error
         ):  # safetensors has an error of its own
             raise LoupeError(
-                f"No space left on the disk while writing to {folder}: free some space and run the same command again; what is finished is kept."
+                f"No space left on the disk while writing to {folder}: free some space and run the same command again; "
+                "what is finished is kept."
             ) from error
         if isinstance(error, PermissionError):
             raise LoupeError(
@@ -258,6 +259,7 @@ def _move(source: Path, target: Path) -> None:
 def _name(function: Callable) -> str:
     if function.__module__ == "__main__" or "<" in function.__qualname__:
         raise LoupeError(
-            f"{function.__qualname__} stands in a notebook or inside another function, and a step must be a function of a module: move it into src/loupe."
+            f"{function.__qualname__} stands in a notebook or inside another function, "
+            "and a step must be a function of a module: move it into src/loupe."
         )
     return f"{function.__module__}.{function.__qualname__}"

@@ -284,7 +284,8 @@ def prepared(folder, images, subjects, clips=""):
     import pandas as pd
 
     count = len(images)
-    table = pd.DataFrame({"split": "train", "subject": subjects, "label": np.arange(count) % 2, "label_name": np.where(np.arange(count) % 2, "b", "a"),
+    table = pd.DataFrame({"split": "train", "subject": subjects, "label": np.arange(count) % 2,
+                          "label_name": np.where(np.arange(count) % 2, "b", "a"),
                           "clip": clips, "frame": FRAMES[:count], "landmarks": [[1.0] * 136] * count})  # fmt: skip
     write_store(folder, images, table)
 

@@ -55,7 +55,8 @@ def predictions_of(rng, people, split, arm="probe", fraction=1.0, seeds=(0,), cl
                 "clip": f"{split}{person}-1",
                 "smoothed": False,
             }
-            rows.append(pd.DataFrame({**about, "sample": sample + 20 * person + np.arange(20), "label": label, "pred": values.argmax(1)}).assign(**{f"p{c}": values[:, c].astype(np.float32) for c in range(classes)}))  # fmt: skip
+            said = pd.DataFrame({**about, "sample": sample + 20 * person + np.arange(20), "label": label, "pred": values.argmax(1)})
+            rows.append(said.assign(**{f"p{c}": values[:, c].astype(np.float32) for c in range(classes)}))
     return pd.concat(rows, ignore_index=True)
 
 
@@ -159,10 +160,14 @@ def test_arms_get_windows_of_their_own_that_test_rows_cannot_move():
         spoilt = raw.assign(label=labels, **{f"p{c}": features[:, c] for c in range(3)})
         return smooth_arms(spoilt, TIMES, WINDOWS, 3)[1]["window"].to_numpy()
 
-    probabilities = raw[["p0", "p1", "p2"]].to_numpy(float)
-    check_ignores_test(choice, probabilities, raw["label"].to_numpy(), np.flatnonzero(raw["split"] == "test"), rng, what="The window")
-    with pytest.raises(LoupeError, match="The window depends"):  # the probe can fail: the same, with all rows called validation
-        check_ignores_test(lambda x, y: smooth_arms(raw.assign(split="val", label=y, **{f"p{c}": x[:, c] for c in range(3)}), TIMES, WINDOWS, 3)[0]["pred"], probabilities, raw["label"].to_numpy(), np.flatnonzero(raw["split"] == "test"), rng, what="The window")  # fmt: skip
+    def leaking_choice(features, labels):  # all rows called validation
+        rows = raw.assign(split="val", label=labels, **{f"p{c}": features[:, c] for c in range(3)})
+        return smooth_arms(rows, TIMES, WINDOWS, 3)[0]["pred"]
+
+    given = raw[["p0", "p1", "p2"]].to_numpy(float), raw["label"].to_numpy(), np.flatnonzero(raw["split"] == "test"), rng
+    check_ignores_test(choice, *given, what="The window")
+    with pytest.raises(LoupeError, match="The window depends"):  # the probe can fail
+        check_ignores_test(leaking_choice, *given, what="The window")
 
 
 def test_the_effect_of_smoothing_is_one_over_people_not_frames():

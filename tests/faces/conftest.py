@@ -22,6 +22,6 @@ def studio(cache) -> Studio:
 def small_plan() -> StudySetPlan:
     return StudySetPlan(
         seed=7, size=32, pretrain_subjects=1, train_subjects=1, val_subjects=1, test_subjects=1, stills_per_subject=8, clip_subjects=1,
-        frames_per_clip_subject=8, micro_subjects=2, micro_clips=4, none_clips=1, macro_clips=1, macro_stride=30, second_cameras=1, shift_stills=8,
-        shift_clips=2, dial_clips=2,
+        frames_per_clip_subject=8, micro_subjects=2, micro_clips=4, none_clips=1, macro_clips=1, macro_stride=30, second_cameras=1,
+        shift_stills=8, shift_clips=2, dial_clips=2,
     )  # fmt: skip

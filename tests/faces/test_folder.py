@@ -76,8 +76,8 @@ def test_a_killed_run_continues_to_the_same_bytes(rendered, cache, tmp_path, mon
     "change, told",
     [
         ({"stills": -1}, "--stills is -1"), ({"subjects": 0}, "--subjects is 0"), ({"size": 8}, "--size is 8"), ({"seed": -5}, "--seed"),
-        ({"stills": 10**9}, "--stills"), ({"nuisance": 3}, "--nuisance"), ({"form": "gif"}, "png or store"), ({"stills": 0, "clips": 0}, "Nothing"),
-        ({"subjects": 100_000, "stills": 10_000}, "more than 10,000,000"),
+        ({"stills": 10**9}, "--stills"), ({"nuisance": 3}, "--nuisance"), ({"form": "gif"}, "png or store"),
+        ({"stills": 0, "clips": 0}, "Nothing"), ({"subjects": 100_000, "stills": 10_000}, "more than 10,000,000"),
     ],
 )  # fmt: skip
 def test_a_senseless_order_is_told_by_its_option(tmp_path, cache, change, told):

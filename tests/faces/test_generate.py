@@ -224,9 +224,10 @@ def test_quotas_add_up():
 @pytest.mark.parametrize(
     "change, key",
     [
-        ({"train_subjects": -1}, "train_subjects"), ({"size": 8}, "size"), ({"size": 4096}, "size"), ({"stills_per_subject": 10**9}, "stills_per_subject"),
-        ({"nuisance": 3}, "nuisance"), ({"macro_stride": 0}, "macro_stride"), ({"micro_subjects": 0}, "micro_subjects"), ({"micro_clips": 2.5}, "micro_clips"),
-        ({"second_cameras": 2}, "second_cameras"), ({"shift_stills": -1}, "shift_stills"),
+        ({"train_subjects": -1}, "train_subjects"), ({"size": 8}, "size"), ({"size": 4096}, "size"),
+        ({"stills_per_subject": 10**9}, "stills_per_subject"), ({"nuisance": 3}, "nuisance"), ({"macro_stride": 0}, "macro_stride"),
+        ({"micro_subjects": 0}, "micro_subjects"), ({"micro_clips": 2.5}, "micro_clips"), ({"second_cameras": 2}, "second_cameras"),
+        ({"shift_stills": -1}, "shift_stills"),
         ({"train_subjects": 0, "val_subjects": 0, "test_subjects": 0}, "macro_clips"), ({"pretrain_subjects": 10**7}, "stills_per_subject"),
     ],
 )  # fmt: skip

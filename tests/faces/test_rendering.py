@@ -152,7 +152,8 @@ def test_parts_lie_where_faces_have_them(studio):
 
 
 def test_generator_and_aligner_share_one_frame(studio):
-    """Neutral frontal faces of several people have eyes and mouth where an aligned photograph has them; their aligning transform changes little."""
+    """Neutral frontal faces of several people have eyes and mouth where an aligned photograph has them; their aligning transform changes
+    little."""
     drawn, rest = studio.renderer, np.zeros(len(AU_NAMES))
     people = [person(studio, 7, role, number) for role in ("train", "micro") for number in range(4)]
     points = [drawn.landmarks(drawn.project(who, drawn.expressive(who, rest), View())).reshape(68, 2) / 32 for who in people]

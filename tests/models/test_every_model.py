@@ -298,8 +298,8 @@ def test_a_loss_over_processes_is_the_loss_of_the_whole_batch(name):
     torch.testing.assert_close(dict(model.named_buffers()), before, rtol=0, atol=0)
 
 
-COMPILED = ["encoder-checkpointed", "mae", "mae-checkpointed", "concat-own-low", "updown", "late", "micron-dino", "micron-topk", "micron-classifier",
-            "difference-vit"]  # fmt: skip
+COMPILED = ["encoder-checkpointed", "mae", "mae-checkpointed", "concat-own-low", "updown", "late", "micron-dino", "micron-topk",
+            "micron-classifier", "difference-vit"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", COMPILED)

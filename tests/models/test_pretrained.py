@@ -103,8 +103,8 @@ def write(tmp_path, case, size, heads=None):
     left_out = set()
     if case.startswith("timm"):
         pool = "avg" if case == "timm-pooled" else "token"
-        network = randomise(VisionTransformer(img_size=image, patch_size=patch, embed_dim=width, depth=size["depth"], num_heads=size["heads"],
-                                              num_classes=7, global_pool=pool, norm_layer=Norm))  # fmt: skip
+        network = randomise(VisionTransformer(img_size=image, patch_size=patch, embed_dim=width, depth=size["depth"],
+                                              num_heads=size["heads"], num_classes=7, global_pool=pool, norm_layer=Norm))  # fmt: skip
         if case == "timm-safetensors":  # as on the Hugging Face hub
             path = path.with_suffix(".safetensors")
             save_file(network.state_dict(), path)
@@ -407,9 +407,9 @@ def damaged(tmp_path, how):
 
 
 DAMAGES = ["absent", "folder", "empty", "truncated-start", "truncated-half", "truncated-end", "text", "picture", "flipped", "missing",
-           "no-positions", "misshapen", "odd-patch", "no-square", "unexpected", "other-network", "no-tensors", "list", "safetensors", "header",
-           "last-block", "last-decoder-block", "no-decoder", "stated-image", "stated-heads", "stated-word", "stated-endless", "named-network",
-           "named-decoder"]  # fmt: skip
+           "no-positions", "misshapen", "odd-patch", "no-square", "unexpected", "other-network", "no-tensors", "list", "safetensors",
+           "header", "last-block", "last-decoder-block", "no-decoder", "stated-image", "stated-heads", "stated-word", "stated-endless",
+           "named-network", "named-decoder"]  # fmt: skip
 
 
 @pytest.mark.parametrize("how", DAMAGES)

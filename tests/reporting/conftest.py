@@ -47,5 +47,6 @@ def claims():
     table = pd.DataFrame(rows, columns=["id", "paper", "sentence", "effect", "low", "high", "p_holm", "verdict"])
     return table.assign(
         source="abstract", task="stills", metric="macro_f1", value_a=0.6, value_b=0.5, sesoi=0.05, detectable=0.061, n_subjects=40,
-        n_seeds=5, n_pretrainings=1, guess=0.125, floor=[False, False, False, None], cells="low-label/mae@0.1 - low-label/scratch@0.1", paper_number="none", licensed="not run", scales="gpu",
+        n_seeds=5, n_pretrainings=1, guess=0.125, floor=[False, False, False, None], cells="low-label/mae@0.1 - low-label/scratch@0.1",
+        paper_number="none", licensed="not run", scales="gpu",
     )  # fmt: skip

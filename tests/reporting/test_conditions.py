@@ -16,7 +16,9 @@ def predictions(arm, wrong, split="test", condition="", seeds=(0, 1), people=4):
     rows = []
     for seed in seeds:
         pred = np.where(np.arange(20) < wrong + seed, 1 - label, label)
-        rows.append(pd.DataFrame({"task": "stills", "arm": arm, "fraction": 0.1, "seed": seed, "split": split, "condition": condition, "sample": range(20), "subject": [f"s{i % people}" for i in range(20)], "label": label, "pred": pred}))  # fmt: skip
+        about = {"task": "stills", "arm": arm, "fraction": 0.1, "seed": seed, "split": split, "condition": condition}
+        subjects = [f"s{i % people}" for i in range(20)]
+        rows.append(pd.DataFrame({**about, "sample": range(20), "subject": subjects, "label": label, "pred": pred}))
     return pd.concat(rows, ignore_index=True)
 
 

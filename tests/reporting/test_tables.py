@@ -94,7 +94,8 @@ def test_readable_merges_rounds_and_names():
     )
     shown = tables.readable(table)
     assert shown.to_dict("list") == {
-        "arm": ["MAE, single view", "new"], "labels": ["2 %", "100 %"], "UF1": ["0.123 ± 0.010", "0.500"], "seeds": ["2", "1"], "note": ["a|b", "–"],
+        "arm": ["MAE, single view", "new"], "labels": ["2 %", "100 %"], "UF1": ["0.123 ± 0.010", "0.500"], "seeds": ["2", "1"],
+        "note": ["a|b", "–"],
     }  # fmt: skip
     assert "a\\|b" in tables.markdown(shown)
 

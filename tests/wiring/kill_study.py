@@ -107,7 +107,8 @@ def main(arguments: list[str] | None = None) -> int:
             differ |= {name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)}
             other_lock |= (war.home / "dvc.lock").read_bytes() != lock
     print(
-        f"{options.kills} kills in {len(wars)} studies; {len(expected)} tables, {len(differ)} differ{': ' + ', '.join(sorted(differ)) if differ else ''}"
+        f"{options.kills} kills in {len(wars)} studies; {len(expected)} tables, "
+        f"{len(differ)} differ{': ' + ', '.join(sorted(differ)) if differ else ''}"
     )
     if other_lock:
         print("dvc.lock differs: an output is not the same")

@@ -169,7 +169,8 @@ def made(folder: Path, *words: str, **environment: str) -> list[str]:
     (folder / ".dvc").mkdir(exist_ok=True)
     stand_in = folder / "python"
     stand_in.write_text(
-        '#!/bin/sh\nmkdir -p .venv/bin\ncp "$0" .venv/bin/python 2>/dev/null\nprintf "%s|" "$@" "$PIP_USER" "$PIP_TARGET" "$PIP_INDEX_URL"\necho\n'
+        '#!/bin/sh\nmkdir -p .venv/bin\ncp "$0" .venv/bin/python 2>/dev/null\n'
+        'printf "%s|" "$@" "$PIP_USER" "$PIP_TARGET" "$PIP_INDEX_URL"\necho\n'
     )
     stand_in.chmod(0o755)
     done = subprocess.run(

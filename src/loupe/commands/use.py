@@ -17,7 +17,8 @@ LIST = "data/imported/study.json"
 def use(
     choices: list[str] = typer.Argument(  # noqa: B008
         None,
-        help="faces=<set> expression=<set> micro=<set> clips=<set> scale=<scale>; a set is a name of `loupe data list`, a folder, or `generated`.",
+        help="faces=<set> expression=<set> micro=<set> clips=<set> scale=<scale>; "
+        "a set is a name of `loupe data list`, a folder, or `generated`.",
     ),
 ) -> None:
     """Point the study at imported sets: `dvc repro` (or `make study`) then runs on them. Roles that are not named stay as they are."""
@@ -83,8 +84,8 @@ def describe(sets, size: int) -> list[str]:
             continue
         report = read_report(folder)
         if report.size is None or report.size < size:
-            raise LoupeError(f"{folder} holds {'no stored pictures' if report.size is None else f'pictures of {report.size} px'}, but the scale needs "
-                             f"{size}: run `loupe data import {report.name} {report.root} --size {size}` again.")  # fmt: skip
+            raise LoupeError(f"{folder} holds {'no stored pictures' if report.size is None else f'pictures of {report.size} px'}, but the "
+                             f"scale needs {size}: run `loupe data import {report.name} {report.root} --size {size}` again.")  # fmt: skip
         if not report.ok:
             raise LoupeError(
                 f"{folder} differs from the official counts: see `loupe data check {folder}`; import it with --partial if you hold a part."

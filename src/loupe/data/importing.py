@@ -128,8 +128,8 @@ def _refuse(out: Path, damaged: pd.DataFrame, dropped: pd.DataFrame) -> None:
     out.mkdir(parents=True, exist_ok=True)
     _write_csv(out / "dropped.csv", dropped)
     raise LoupeError(
-        f"{damaged['detail'].iloc[0].rstrip('.')} ({len(damaged)} such {damaged['reason'].iloc[0].split()[0]}(s), all in {out / 'dropped.csv'}; "
-        "what is done is kept; --skip-damaged imports without them)."
+        f"{damaged['detail'].iloc[0].rstrip('.')} ({len(damaged)} such {damaged['reason'].iloc[0].split()[0]}(s), "
+        f"all in {out / 'dropped.csv'}; what is done is kept; --skip-damaged imports without them)."
     )
 
 

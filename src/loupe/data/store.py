@@ -30,7 +30,8 @@ class Store:
         opening down."""
         if name == "test":
             raise LoupeError(
-                "Test pictures are opened through loupe.evaluation.guards.Vault, which writes the opening down: take `Store.rows` of what it hands out."
+                "Test pictures are opened through loupe.evaluation.guards.Vault, which writes the opening down: "
+                "take `Store.rows` of what it hands out."
             )
         return self.rows((self.manifest["split"] == name).to_numpy())
 

@@ -256,6 +256,7 @@ def _shown(frame, display: _Display, path: Path) -> np.ndarray:
         pixels, a, d = pixels.transpose(1, 0, 2), c, b
     elif not 100 * max(abs(b), abs(c)) < straight:
         raise LoupeError(
-            f"{path} is to be shown turned by {display.rotation} degrees, and only quarter turns are possible: save the video again upright."
+            f"{path} is to be shown turned by {display.rotation} degrees, and only quarter turns are possible: "
+            "save the video again upright."
         )
     return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])

@@ -51,7 +51,8 @@ def read_log(path: Path) -> pd.DataFrame:
             rows.append([*fold, tokens[0], int(tokens[1]), int(tokens[2])])
         elif tokens:
             raise LoupeError(
-                f"{path}, line {number}: {line.strip()!r} is neither '<data set> <subject>' nor '<clip> <truth> <prediction>'; mend the line."
+                f"{path}, line {number}: {line.strip()!r} is neither '<data set> <subject>' "
+                "nor '<clip> <truth> <prediction>'; mend the line."
             )
     if not rows:
         raise LoupeError(f"{path} holds no prediction; check that the run finished.")

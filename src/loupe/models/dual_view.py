@@ -9,8 +9,9 @@ read, so the formulas below are Loupe's, labelled F1 to F6 in the order of use:
     F3  N = MHA(q = u, kv = [u; v] nearby)      local attention: the 3 x 3 neighbours in both views, 18 keys, fewer at the border
     F4  g = L softmax_L(MLP([u; v]))            importance of a patch, mean 1: the map that is reported
     F5  F = x + gamma MLP([S; g N])             gamma (D) starts at .1: the skip keeps the examined view
-    F6  logits = Linear(LN(mean_c high(F)))     c: the cells of a 4 x 4 grid of the patches, side by side, after dropout (`head` grid), or all patches
-                                                as one cell (mean); the encoder's own final norm, applied after the mean as MAE-Face does
+    F6  logits = Linear(LN(mean_c high(F)))     c: the cells of a 4 x 4 grid of the patches, side by side, after dropout (`head` grid), or
+                                                all patches as one cell (mean); the encoder's own final norm, applied after the mean as
+                                                MAE-Face does
 
 What the paper leaves open, and the choice:
     where the views meet    after block `fuse_at`

@@ -42,7 +42,8 @@ class MicroAttention(nn.Module):
     ) -> None:
         super().__init__()
         for name, value, choices in (
-            ("dma", dma, ("diagonal", "full", "off")), ("scale", scale, ("normalised", "literal")), ("layout", layout, ("paper", "released")),
+            ("dma", dma, ("diagonal", "full", "off")), ("scale", scale, ("normalised", "literal")),
+            ("layout", layout, ("paper", "released")),
         ):  # fmt: skip
             if value not in choices:
                 raise LoupeError(f"Unknown {name} '{value}'; choose one of {', '.join(choices)}.")

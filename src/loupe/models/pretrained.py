@@ -171,7 +171,8 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, layout: str | 
     if layout is None:
         if target.suffix != ".safetensors":
             raise LoupeError(
-                f"{target} does not tell its layout: name it *.safetensors for Loupe's own, or give one of mae, mae-face, timm, micron-bert."
+                f"{target} does not tell its layout: name it *.safetensors for Loupe's own, "
+                "or give one of mae, mae-face, timm, micron-bert."
             )
         layout = "loupe"
     weights = read_weights(source)
@@ -232,8 +233,8 @@ def _encoder_settings(weights: Weights, heads: int | None, where: str) -> dict[s
 
 def _decoder_settings(weights: Weights, where: str) -> dict[str, int]:
     """Width and depth of the decoder: what the file states, else what its shapes tell."""
-    places = (("decoder.embed.weight", 0), ("decoder.embed.bias", 0), ("decoder.pos_embed", -1), ("decoder.norm.weight", 0), ("decoder.norm.bias", 0),
-              ("decoder.pred.weight", 1))  # fmt: skip
+    places = (("decoder.embed.weight", 0), ("decoder.embed.bias", 0), ("decoder.pos_embed", -1), ("decoder.norm.weight", 0),
+              ("decoder.norm.bias", 0), ("decoder.pred.weight", 1))  # fmt: skip
     width, depth = weights.settings.get("decoder_width"), weights.settings.get("decoder_depth")
     depth = _credible(depth or _depth(weights, r"decoder\.blocks\.(\d+)\."), weights, where)
     return {"width": width or _size(weights, where, *places), "depth": depth}

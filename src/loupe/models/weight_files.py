@@ -73,8 +73,8 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], bool, dict]:
     except Exception as error:  # a stranger's bytes can make the reader fail in any way: all of them end in one sentence
         if stranger := re.search(r"GLOBAL (\S+)", str(error)):
             raise LoupeError(
-                f"{path} pickles {stranger[1]}, not only tensors: Loupe runs nothing out of a checkpoint; who can load it where it was made "
-                "saves it again as torch.save(network.state_dict(), 'new.pth')."
+                f"{path} pickles {stranger[1]}, not only tensors: Loupe runs nothing out of a checkpoint; "
+                "who can load it where it was made saves it again as torch.save(network.state_dict(), 'new.pth')."
             ) from error
         raise LoupeError(
             f"{path} is truncated, or no checkpoint that can be read as plain tensors ({type(error).__name__}): fetch it again."

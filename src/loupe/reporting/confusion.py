@@ -51,5 +51,8 @@ def confusion_matrix(predictions: pd.DataFrame, classes: Sequence[str], arm: str
     recalls = ", ".join(f"{name} {100 * shares.loc[name, name]:.0f} %" for name in classes if counts.loc[name].sum())
     mistakes = shares.where(~np.eye(len(classes), dtype=bool), -1).stack()
     truth, taken_for = mistakes.idxmax()
-    alt = f"Confusion matrix of {what}. Recognised: {recalls}. Most frequent mistake: {truth} taken for {taken_for}, {100 * mistakes.max():.0f} %."
+    alt = (
+        f"Confusion matrix of {what}. Recognised: {recalls}. "
+        f"Most frequent mistake: {truth} taken for {taken_for}, {100 * mistakes.max():.0f} %."
+    )
     return Drawing(figure, caption, alt)

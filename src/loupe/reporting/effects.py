@@ -17,8 +17,8 @@ from loupe.reporting.style import BLACK, GREY, PAGE, VERDICTS, arm_label, styled
 
 _WRAP = 40  # letters of a row's name on one line
 _RULE = (
-    "Effect of each claim with its 95 % interval over people and seeds. Supported: the interval lies above 0, the corrected p is below .05 and the "
-    "effect reaches the smallest effect of interest. Not supported: the interval ends below that. Else inconclusive."
+    "Effect of each claim with its 95 % interval over people and seeds. Supported: the interval lies above 0, the corrected p is below "
+    ".05 and the effect reaches the smallest effect of interest. Not supported: the interval ends below that. Else inconclusive."
 )
 
 

@@ -60,7 +60,10 @@ def loso_subjects(predictions: pd.DataFrame, arms: Sequence[str]) -> Drawing:
     axis.get_legend().remove()
     figure.legend(handles=handles, loc="outside upper left", ncols=2)
     first = arm_label(arms[0])
-    caption = f"Accuracy on each of {len(wide)} people, each left out in turn (mean of {predictions['seed'].nunique()} seeds); ordered by {first}."
+    caption = (
+        f"Accuracy on each of {len(wide)} people, each left out in turn "
+        f"(mean of {predictions['seed'].nunique()} seeds); ordered by {first}."
+    )
     told = "; ".join(
         f"{arm_label(arm)}: mean {wide[arm].mean():.2f}, lowest {wide[arm].min():.2f}, highest {wide[arm].max():.2f}" for arm in arms
     )

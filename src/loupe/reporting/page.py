@@ -227,7 +227,10 @@ def _commit(root: Path, folder: Path, entry: dict[str, Any], facts: dict[str, An
     if held := committed_in(root, folder):
         return f"{held[:9]}, the last that changed these files (no run here noted its own)"
     if facts["commit"]:
-        return f"not noted, and these files are not committed; checkout at {facts['commit'][:9]}{' with local changes' if facts['dirty'] else ''}"
+        return (
+            "not noted, and these files are not committed; "
+            f"checkout at {facts['commit'][:9]}{' with local changes' if facts['dirty'] else ''}"
+        )
     return "unknown (no git history)"
 
 

@@ -82,8 +82,8 @@ def changed(root: Path) -> list[str]:
     stages = _yaml(root / "dvc.lock").get("stages") or {}
     outs = [(stage, root / out["path"], out.get("md5")) for stage, entry in stages.items() for out in entry.get("outs", [])]
     return [
-        f"{path.relative_to(root).as_posix()} is not what stage {stage} wrote: it was changed since, by hand or by an unfinished run, and differs "
-        f"from dvc.lock. `dvc repro {stage}` makes it again."
+        f"{path.relative_to(root).as_posix()} is not what stage {stage} wrote: it was changed since, by hand or by an unfinished run, "
+        f"and differs from dvc.lock. `dvc repro {stage}` makes it again."
         for stage, path, noted in outs
         if path.is_relative_to(root / "reports") and noted and path.exists() and _dvc_hash(path) != noted
     ]

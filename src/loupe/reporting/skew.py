@@ -56,9 +56,10 @@ def skew_curve(points: pd.DataFrame) -> Drawing:
     axis.set(xlabel="share of the pre-training people from one half of the skin tones", ylabel="UF1")
     figure.legend(loc="outside upper left", ncols=2)
     caption = (
-        f"UF1 of Micron-BERT, leave one subject out ({int(points['n_subjects'].max())} people), over how uneven its unlabelled people were: as many "
-        "people and frames at every dose, one pre-training each. Bars and band: 95 % intervals over the people left out and the head seeds; they do not cover another "
-        "pre-training, and a difference has an interval of its own, narrower or wider than two bars suggest."
+        f"UF1 of Micron-BERT, leave one subject out ({int(points['n_subjects'].max())} people), over how uneven its unlabelled people "
+        "were: as many people and frames at every dose, one pre-training each. Bars and band: 95 % intervals over the people left out "
+        "and the head seeds; they do not cover another pre-training, and a difference has an interval of its own, narrower or wider "
+        "than two bars suggest."
     )
     told = [f"at {percent(row.dose)} {row.value:.3f}, interval {row.low:.3f} to {row.high:.3f}" for row in doses.itertuples()]
     told.append(f"without pre-training {untrained.value:.3f}, interval {untrained.low:.3f} to {untrained.high:.3f}")

@@ -27,7 +27,8 @@ def arms_taking_part(config: Config, store: Store, transfer: object | None) -> t
     if transfer is None and any(arm.transfer for arm in arms):
         arms = [arm for arm in arms if not arm.transfer]
         reasons.append(
-            "There are no labelled clips of training people (set `macro`): the arms that start from them are left out, and their claim stays open."
+            "There are no labelled clips of training people (set `macro`): the arms that start from them are left out, "
+            "and their claim stays open."
         )
     if not knows_units(store.manifest["au"]) and any(arm.task == "units" for arm in arms):
         arms = [arm for arm in arms if arm.task != "units"]

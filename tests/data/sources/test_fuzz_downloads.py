@@ -89,7 +89,8 @@ def assert_stored_as_decoded(raw, out):
 ENTRY = st.tuples(
     st.integers(0, 10**6),
     st.sampled_from(["picture", "text", "folder", "dead link", "circle", "up", "pipe"]),
-    st.sampled_from(["._%s", ".%s", "%s (1)", "%s - Copy", "%s copy 2", "%s~", "%s", "Thumbs", "\udcfc%s", "%s\n", "é%s", "e\u0301%s", " %s", "%s#1", "x" * 100]),
+    st.sampled_from(["._%s", ".%s", "%s (1)", "%s - Copy", "%s copy 2", "%s~", "%s", "Thumbs", "\udcfc%s"]
+                    + ["%s\n", "é%s", "e\u0301%s", " %s", "%s#1", "x" * 100]),
     st.sampled_from([".jpg", ".JPG", ".heic", ".gif", ".bmp", ".mp4", ".txt", ".csv", ".xlsx", ""]),
 )  # fmt: skip
 

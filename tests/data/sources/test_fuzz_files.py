@@ -73,9 +73,11 @@ def test_exif(form, turn, others, harm):
 
 
 CHUNK = st.tuples(
-    st.sampled_from([b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"bKGD", b"hIST", b"tRNS", b"pHYs", b"tIME", b"tEXt", b"zTXt", b"iTXt", b"acTL"]
-                    + [b"fcTL", b"fdAT", b"eXIf", b"PLTE", b"caBX", b"abCd", b"ABCD"]),
-    st.binary(max_size=40) | st.sampled_from([b"XML:com.adobe.xmp\0\0\0\0\0<tiff:Orientation>1</tiff:Orientation>", b"Raw profile type exif\0\0" + zlib.compress(b"x")]),
+    st.sampled_from([b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"bKGD", b"hIST", b"tRNS", b"pHYs", b"tIME", b"tEXt", b"zTXt", b"iTXt"]
+                    + [b"acTL", b"fcTL", b"fdAT", b"eXIf", b"PLTE", b"caBX", b"abCd", b"ABCD"]),
+    st.binary(max_size=40)
+    | st.sampled_from([b"XML:com.adobe.xmp\0\0\0\0\0<tiff:Orientation>1</tiff:Orientation>",
+                       b"Raw profile type exif\0\0" + zlib.compress(b"x")]),
     st.sampled_from([None, None, None, 0]),
 )  # fmt: skip
 

@@ -16,15 +16,20 @@ from loupe.data.store import read_store
 from loupe.errors import LoupeError
 
 CASES = {  # look-alike: set, writer, found, used, dropped by reason, found figures of counts that the look-alike settles
-    "affwild2": ("affwild2", stills.affwild2, 30, 25, {"ignored by the annotators (-1)": 2, "no face found by the organisers": 2, "picture without a label": 1},
-                 {"train frames": 18, "val frames": 7, "train Neutral": 6, "train Happiness": 6, "val Anger": 0, "train labelled, no face": 1}),
-    "affectnet-old": ("affectnet", stills.affectnet_old, 33, 30, {"non-face": 3}, {"train Happiness": 2, "train Contempt": 2, "val Non-Face": 1}),
+    "affwild2": ("affwild2", stills.affwild2, 30, 25,
+                 {"ignored by the annotators (-1)": 2, "no face found by the organisers": 2, "picture without a label": 1},
+                 {"train frames": 18, "val frames": 7, "train Neutral": 6, "train Happiness": 6, "val Anger": 0,
+                   "train labelled, no face": 1}),
+    "affectnet-old": ("affectnet", stills.affectnet_old, 33, 30, {"non-face": 3},
+                      {"train Happiness": 2, "train Contempt": 2, "val Non-Face": 1}),
     "affectnet-new": ("affectnet", stills.affectnet_new, 24, 24, {}, {"train Anger": 2, "val annotations": 8, "missing or damaged": 0}),
     "rafdb": ("rafdb", stills.rafdb, 21, 21, {}, {"lines": 21, "train Surprise": 2, "test Neutral": 1}),
     "fer2013": ("fer2013", stills.fer2013, 21, 21, {}, {"train lines": 7, "val lines": 7, "test lines": 7}),
     "ferplus": ("ferplus", stills.fer2013, 21, 19, {"not a face by FER+ votes": 1, "taken out by FER+": 1}, {"damaged lines": 0}),
-    "celeba": ("celeba", stills.celeba, 12, 12, {}, {"pictures": 12, "identities": 4, "partition train": 6, "partition val": 3, "partition test": 3}),
-    "imdb-wiki": ("imdb-wiki", stills.imdb_wiki, 12, 10, {"no face found (face_score -inf)": 2}, {"imdb rows": 6, "wiki rows": 6, "missing or damaged": 0}),
+    "celeba": ("celeba", stills.celeba, 12, 12, {},
+               {"pictures": 12, "identities": 4, "partition train": 6, "partition val": 3, "partition test": 3}),
+    "imdb-wiki": ("imdb-wiki", stills.imdb_wiki, 12, 10, {"no face found (face_score -inf)": 2},
+                  {"imdb rows": 6, "wiki rows": 6, "missing or damaged": 0}),
     "casia-folders": ("casia-webface", stills.casia_folders, 12, 12, {}, {"pictures": 12, "people": 3}),
     "casia-records": ("casia-webface", stills.casia_records, 12, 12, {}, {"pictures": 12, "people": 3}),
 }  # fmt: skip

@@ -119,8 +119,8 @@ def test_curves_leave_out_what_is_no_share_of_the_labels(study, run, monkeypatch
     monkeypatch.setattr(Study, "store", lambda self, name: SimpleNamespace(class_names=["no", "yes"]))
     curve = run("mae", 1.0, 0, [4, 3, 3])
     leave(
-        study, "low-label", curve, run("mae", 1.0, 0, [0, 0, 0], regime="people"), run("mae", 1.0, 0, [0, 0, 0], task="frames", regime="frames"),
-        run("majority", 1.0, 0, [2, 2, 2]),
+        study, "low-label", curve, run("mae", 1.0, 0, [0, 0, 0], regime="people"),
+        run("mae", 1.0, 0, [0, 0, 0], task="frames", regime="frames"), run("majority", 1.0, 0, [2, 2, 2]),
     )  # fmt: skip
     drawing = figures.draw(study, "low-label/curves")
     (line,) = [line for line in drawing.figure.axes[0].lines if line.get_color() == ARMS["mae"].colour and len(line.get_xdata())]

@@ -45,7 +45,8 @@ def parse(
     for column in needed:
         if column not in columns:
             raise LoupeError(
-                f"{name} lacks the column {column}: it needs {', '.join(needed)}, takes {', '.join(OPTIONAL)}, and has {', '.join(columns)[:99]}."
+                f"{name} lacks the column {column}: it needs {', '.join(needed)}, takes {', '.join(OPTIONAL)}, "
+                f"and has {', '.join(columns)[:99]}."
             )
     cells = pd.DataFrame(
         {key: [_cell(key, value) for value in cells[column]] for key, column in columns.items() if key in (*NEEDED, *OPTIONAL)},

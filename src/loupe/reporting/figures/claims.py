@@ -40,7 +40,10 @@ def _claims(study: Study, paper: str, title: str) -> Drawing:
     if decided.empty:
         raise NothingToDraw(f"No claim of {title} was run at this scale.")
     _, where = own_tasks(study)
-    caption = f"{title}: effect of each claim with its 95 % interval over people and seeds; the tick is the smallest effect of interest. O{where[1:]}."
+    caption = (
+        f"{title}: effect of each claim with its 95 % interval over people and seeds; "
+        f"the tick is the smallest effect of interest. O{where[1:]}."
+    )
     return effect_plot(decided, caption)
 
 

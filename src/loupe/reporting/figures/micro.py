@@ -22,8 +22,8 @@ from loupe.study import Study
 @figure("micron-bert/training-curves")
 def pretraining_curves(study: Study) -> Drawing:
     caption = (
-        "Micron-BERT pre-training. The deviation of the contextual token is the canary: if it falls to 0, all faces get the same token and the "
-        "agreement is won by collapse."
+        "Micron-BERT pre-training. The deviation of the contextual token is the canary: if it falls to 0, all faces get the same token and "
+        "the agreement is won by collapse."
     )
     return training_curves(pd.read_parquet(study.run("micron-bert", "pretraining/history.parquet")), caption)
 
@@ -44,7 +44,10 @@ def maps(study: Study) -> Drawing:
     layers = {"DMA": "dma", "PoI": "poi", "DMA × PoI": "weight"}
     layers = {label: values[name].reshape(-1, side, side)[strongest] for label, name in layers.items()}
     names = [pairs.label_names[index] for index in strongest]
-    caption = "The six clips with the largest true motion: DMA, PoI and their product over the onset frame. Lines: true motion at least half its peak."
+    caption = (
+        "The six clips with the largest true motion: DMA, PoI and their product over the onset frame. "
+        "Lines: true motion at least half its peak."
+    )
     return maps_over_faces(pairs.onset[strongest], layers, caption, motion=motion[strongest], names=names)
 
 

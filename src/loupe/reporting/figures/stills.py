@@ -105,7 +105,10 @@ def importance(study: Study) -> Drawing:
     some = _some(store, "val")
     importance, share = np.load(study.run("dual-view", "maps.npy"))
     names = [store.class_names[label] for label in store.labels[some]]
-    caption = "Importance of each patch (mean 1) and the share of local attention that goes to the ipsilateral view. Validation people, first seed."
+    caption = (
+        "Importance of each patch (mean 1) and the share of local attention that goes to the ipsilateral view. "
+        "Validation people, first seed."
+    )
     maps = {"importance g": importance, "local share of view 2": share}
     return maps_over_faces(np.asarray(store.images[some]), maps, caption, names=names, unit="")
 
@@ -133,7 +136,7 @@ def frames(study: Study) -> Drawing:
     windows = {share: choose_window(part, times, grid, len(names)) for share, part in raw.groupby("fraction")}
     told = ", ".join(f"{window} (trained on {share:.0%})" for share, window in windows.items())
     caption = (
-        "A clip of a person unseen in training, the one that shows the most classes: above, the true class and those predicted by the probe, below, "
-        f"the probability of the true class. Windows that validation people chose, in stored frames: {told}."
+        "A clip of a person unseen in training, the one that shows the most classes: above, the true class and those predicted by the "
+        f"probe, below, the probability of the true class. Windows that validation people chose, in stored frames: {told}."
     )
     return clip_timeline(scored, manifest, names, caption)
