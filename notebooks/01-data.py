@@ -122,8 +122,8 @@ display(session.draw("micro-clip"), session.draw("micro-motion"))  # noqa: F821
 
 # %%
 apexes = micro.manifest[micro.manifest["role"] == "apex"].assign(set="micro (clips)")
-balance = pd.concat([labelled.manifest.assign(set="labelled"), apexes]).groupby(["set", "split", "label_name"], sort=False)
-balance = balance.size().rename("n").reset_index()
+balance = pd.concat([labelled.manifest.assign(set="labelled"), apexes])
+balance = balance.groupby(["set", "split", "label_name"], sort=False).size().rename("n").reset_index()
 balance["share"] = balance["n"] / balance.groupby(["set", "split"])["n"].transform("sum")
 session.table(balance, "balance", "Class balance of the labelled stills and of the micro-expression clips.")
 shares = balance.pivot_table(index=["set", "label_name"], columns="split", values="share", sort=False)

@@ -54,7 +54,8 @@ session = start("mae-face", overrides, inputs=["data/prepared/stills"])
 cfg, stills = session.config, session.store("stills")
 Split.from_manifest(stills.manifest)
 unlabelled, train, val = (stills.split(name) for name in ("pretrain", "train", "val"))
-print(f"{len(unlabelled.images)} unlabelled faces of {len(set(unlabelled.subjects))} people; probe: {len(train.images)} -> {len(val.images)} faces")
+print(f"{len(unlabelled.images)} unlabelled faces of {len(set(unlabelled.subjects))} people")
+print(f"probe: {len(train.images)} -> {len(val.images)} faces")
 
 # %% [markdown]
 # ## Pre-train
@@ -85,7 +86,8 @@ rivals = {"mean of the visible patches": error["mean_patch"], "MAE-Face": error[
 errors = pd.DataFrame({"predictor": list(rivals), "error": list(rivals.values())})
 errors["factor"] = error["mean_patch"] / errors["error"]
 print(f"{error['factor']:.2f} times better than the mean patch")
-session.table(errors, "reconstruction", "Mean squared error on hidden patches of validation people, in per-patch normalised pixels.")
+caption = "Mean squared error on hidden patches of validation people, in per-patch normalised pixels."
+session.table(errors, "reconstruction", caption)
 
 # %%
 torch.manual_seed(cfg.scale.seeds[0])

@@ -89,7 +89,8 @@ train = split.rows(store.manifest, "train")
 concat = next((arm for arm in experiment.arms if arm.name == "concat"), experiment.arms[0])
 pictures = stills.with_view(labelled, stills.view_of(concat, cfg), cfg.data.seed, session.scratch)
 handful = train[:: max(1, len(train) // 16)][:16]
-examined, ipsilateral = (to_float(torch.from_numpy(images[handful])) for images in (pictures.store.images, pictures.view))
+views = pictures.store.images, pictures.view
+examined, ipsilateral = (to_float(torch.from_numpy(images[handful])) for images in views)
 labels, network = torch.tensor(store.labels[handful]), build_classifier(cfg, concat, classes, 0, encoder)
 optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
 for step in range(41):
@@ -173,8 +174,10 @@ caption += "guess: naming every class equally often."
 display(session.table(scores, "conditions", caption), session.draw("conditions"))  # noqa: F821
 if len(crossed):
     session.write("folds.parquet", crossed)
-    gain = cross_validation.fold_gain(crossed, *experiment.cross_validation.arms, classes, cfg.scale.statistics.resamples)
-    caption = "Cross-validation by subject: gain in macro-F1 of the first arm over the second with its 95 % interval over people and seeds."
+    both, resamples = experiment.cross_validation.arms, cfg.scale.statistics.resamples
+    gain = cross_validation.fold_gain(crossed, *both, classes, resamples)
+    caption = "Cross-validation by subject: gain in macro-F1 of the first arm over the second with its 95 % interval "
+    caption += "over people and seeds."
     display(tables.readable(tables.results(crossed, classes)), session.table(gain, "folds", caption))  # noqa: F821
 
 # %% [markdown]
@@ -189,13 +192,14 @@ folder = next(folder for cell, folder in zip(cells, finished, strict=True) if ce
 load_weights(folder / "network.safetensors", network.to(session.device).eval())
 val = split.rows(store.manifest, "val")
 shown = val[np.linspace(0, len(val) - 1, 8).round().astype(int)]
-inputs = [to_float(torch.from_numpy(images[shown])).to(session.device) for images in (pictures.store.images, pictures.view)]
+inputs = [to_float(torch.from_numpy(images[shown])).to(session.device) for images in views]
 with torch.inference_mode():
     _, maps = network.forward_maps(*inputs)
 side = cfg.scale.image.size // cfg.scale.image.patch
 local = maps["local"].float().mean(1) if maps["local"].ndim == 4 else maps["local"].float()
 share = local[..., local.shape[-1] // 2 :].sum(-1)
-session.write("maps.npy", np.stack([values.float().cpu().numpy().reshape(-1, side, side) for values in (maps["importance"], share)]))
+drawn = [values.float().cpu().numpy().reshape(-1, side, side) for values in (maps["importance"], share)]
+session.write("maps.npy", np.stack(drawn))
 display(session.draw("importance"))  # noqa: F821
 session.finish()
 

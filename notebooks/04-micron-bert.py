@@ -65,7 +65,8 @@ cfg, clips = session.config, session.store("clips")
 # %%
 people, others = set(clips.subjects), set(session.store("micro").subjects)
 check_pretraining_overlap(people, others, what="Micron-BERT pre-training")
-print(f"{len(clips.images)} unlabelled frames of {len(people)} people, none of them among the {len(others)} of the micro clips")
+print(f"{len(clips.images)} unlabelled frames of {len(people)} people,")
+print(f"none of them among the {len(others)} of the micro clips")
 seed = cfg.scale.seeds[0]
 pretraining = session.make(micro.pretraining_step("pretraining", session.prepared("clips"), cfg))
 model = build_micron_bert(cfg, seed)
@@ -85,12 +86,14 @@ session.draw("training-curves")
 
 # %%
 signal = micro.swap_signal(model, cfg, clips, seed)
-rows = [{"mean square of": name, "value": value, "times unchanged": value / signal["unchanged"]} for name, value in signal.items()]
-caption = "What swapping changes, what remains if nothing is restored, what remains after the network (256 pairs of unlabelled frames)."
+rows = pd.DataFrame({"mean square of": list(signal), "value": list(signal.values())})
+rows["times unchanged"] = rows["value"] / signal["unchanged"]
+caption = "What swapping changes, what remains if nothing is restored, what remains after the network "
+caption += "(256 pairs of unlabelled frames)."
 share = signal["reconstruction"] / signal["unchanged"]
 verdict = "below it, so part of the swap is undone" if share < 1 else "not below it: no sign that the swap is undone"
 print(f"Gate: the error is {share:.2f} times that of copying what came in, {verdict}.")
-session.table(pd.DataFrame(rows), "swap-signal", caption)
+session.table(rows, "swap-signal", caption)
 
 # %% [markdown]
 # ## Look: maps over the true motion
@@ -112,7 +115,8 @@ folder = with_true_motion(session.prepared("micro"))  # the generated clips, als
 known, patch = map_scores.KnownClips.read(folder), model.encoder.patch_size
 localisation = map_scores.motion_records(map_scores.motion_maps(model, known), known, patch, seed)
 caption = f"Maps against the true motion, mean over clips, nuisance dial {cfg.data.nuisance}. One pre-training."
-display(session.draw("maps"), session.table(map_scores.mean_scores(localisation), "localisation", caption))  # noqa: F821
+scores = map_scores.mean_scores(localisation)
+display(session.draw("maps"), session.table(scores, "localisation", caption))  # noqa: F821
 
 # %% [markdown]
 # ## Measure: how much of it do nuisances take away?
@@ -133,7 +137,8 @@ for dial, place in ((0, calm), (1, folder), (2, wild)) if again else ():
     dials.append(map_scores.mean_scores(scored).assign(dial=dial))
 if dials:
     columns = ["arm", "dial", "pointing_game", "energy_inside", "rank_correlation", "n_clips", "n_subjects"]
-    caption = "The same clips at each position of the nuisance dial: maps against the true motion, mean over clips. One pre-training."
+    caption = "The same clips at each position of the nuisance dial: maps against the true motion, mean over clips. "
+    caption += "One pre-training."
     display(session.table(pd.concat(dials)[columns], "dials", caption))  # noqa: F821
 else:
     print("No clips were drawn at other positions of the nuisance dial (scale.faces.dial_clips).")
@@ -153,10 +158,12 @@ on_parts = map_scores.part_records(map_scores.part_maps(model, known), known, pa
 session.write("localisation.parquet", pd.concat([localisation, on_parts], ignore_index=True))
 shares = on_parts.groupby("arm", sort=False)["energy_inside"].mean()
 rival = shares.drop(["poi", "poi-inverted"]).idxmax()
-print(f"Eyes, brows and mouth take {shares['uniform']:.1%} of the picture. PoI puts {shares['poi']:.1%} of its map there,")
-print(f"inverted {shares['poi-inverted']:.1%}; the best rival, {rival}, {shares[rival]:.1%}.")
-caption = f"Share of each map on the true eyes, brows and mouth of the onset frame, mean over clips, nuisance dial {cfg.data.nuisance}."
-display(session.table(map_scores.mean_scores(on_parts), "face-parts", f"{caption} One pre-training."))  # noqa: F821
+print(f"Eyes, brows and mouth take {shares['uniform']:.1%} of the picture.")
+print(f"PoI puts {shares['poi']:.1%} of its map there, inverted {shares['poi-inverted']:.1%};")
+print(f"the best rival, {rival}, {shares[rival]:.1%}.")
+caption = "Share of each map on the true eyes, brows and mouth of the onset frame, mean over clips, "
+caption += f"nuisance dial {cfg.data.nuisance}. One pre-training."
+display(session.table(map_scores.mean_scores(on_parts), "face-parts", caption))  # noqa: F821
 session.finish()
 
 # %% [markdown]

@@ -77,7 +77,8 @@ cfg, experiment = session.config, session.config.experiments.micro_expressions
 
 # %%
 folder, weights = session.prepared("micro"), session.run("micron-bert", "pretraining/micron_bert.safetensors")
-frozen = {"micron-bert": {}, "micron-bert-mean": {"readout": "mean"}, "micron-bert-topk": {"poi_topk": experiment.poi_topk}}
+frozen = {"micron-bert": {}, "micron-bert-mean": {"readout": "mean"}}
+frozen["micron-bert-topk"] = {"poi_topk": experiment.poi_topk}
 features = {}
 for method in experiment.methods:
     if method in frozen:
@@ -203,8 +204,9 @@ session.table(pd.read_parquet(lesson / "table.parquet"), "best-epoch", caption)
 # %%
 if "spotting" in tasks:
     spotting = spotting_scores(predictions[(predictions["task"] == "spotting") & (predictions["arm"] != "majority")])
-    caption = "Micro-expression or none: area under the ROC curve of the pooled leave-one-subject-out scores (chance .5), "
-    display(session.table(spotting, "spotting", f"{caption}and sensitivity at 5 % false alarms (chance .05)."))  # noqa: F821
+    caption = "Micro-expression or none: area under the ROC curve of the pooled leave-one-subject-out scores "
+    caption += "(chance .5), and sensitivity at 5 % false alarms (chance .05)."
+    display(session.table(spotting, "spotting", caption))  # noqa: F821
 session.finish()
 
 # %% [markdown]

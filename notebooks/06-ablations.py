@@ -99,7 +99,7 @@ from loupe.training.build_micron import build_micron_bert
 frames, generator = session.store("clips"), torch.Generator().manual_seed(0)
 variant = build_micron_bert(cfg, seed=0, poi=False)
 first, second = micro.frame_pairs(frames.manifest).draw(torch.arange(8), generator)
-frame_t, frame_td = (to_float(torch.from_numpy(np.array(frames.images[rows]))) for rows in (first.numpy(), second.numpy()))
+frame_t, frame_td = (to_float(torch.from_numpy(np.array(frames.images[rows.numpy()]))) for rows in (first, second))
 swapped = swap_blocks((8, *variant.encoder.grid), cfg.micron_bert.swap_ratio, cfg.micron_bert.swap_block, generator)
 optimizer = torch.optim.AdamW(variant.parameters(), lr=1e-3)
 for step in range(21):
@@ -116,12 +116,13 @@ session.vault.open_folds(folds, session.store("micro").manifest, "ablations of M
 tasks, trained = clip_tasks.clip_tasks(pairs, folds), [arm for arm in experiment.micro if arm.pretrained]
 variants = [micro.pretraining_step(f"pretraining-{arm.name}", session.prepared("clips"), cfg, arm) for arm in trained]
 folders = session.make_all([*(cell.step(cfg, session.scratch) for cell in cells), *variants], "ablations")
-weights = {arm.name: folder / "micron_bert.safetensors" for arm, folder in zip(trained, folders[len(cells) :], strict=True)}
+networks = zip(trained, folders[len(cells) :], strict=True)
+weights = {arm.name: folder / "micron_bert.safetensors" for arm, folder in networks}
 said = [stills.cell_predictions(cells, folders[: len(cells)])]
 for arm in experiment.micro:
     step = features_micron.micron_step(arm.name, session.prepared("micro"), weights.get(arm.name), cfg, arm)
     features, origin = session.make(step) / "features.npy", "micron-bert" if arm.pretrained else "none"
-    for task in [task for task in tasks.values() if task.name == "micro" or not arm.poi]:  # PoI alone is claimed to cut false alarms
+    for task in [task for task in tasks.values() if task.name == "micro" or not arm.poi]:  # spotting tests PoI alone
         made = session.make(clip_steps.head_step(arm.name, task, features, cfg))
         said.append(clip_steps.clip_predictions(made, task, arm.name, pretraining=origin))
 
@@ -156,11 +157,13 @@ unseen, uneven = new_looks.shifted_predictions(session, whole), new_looks.skewed
 predictions = joined([*said, *unseen, *uneven])
 session.write("predictions.parquet", predictions)
 runs = claims.read_predictions(session.root / "data" / "runs") | {"ablations": predictions}
-micron, bare, flow = claims.Cell("micro-expressions", "micron-bert"), claims.Cell("ablations", "micron-bert-untrained"), claims.Cell("micro-expressions", "flow-svm")
+micron, flow = (claims.Cell("micro-expressions", name) for name in ("micron-bert", "flow-svm"))
+bare = claims.Cell("ablations", "micron-bert-untrained")
 if unseen:
     usual = [claims.cell_predictions(cell, "micro", runs) for cell in (micron, bare, flow)]
     scores = tables.results(joined([*usual, *unseen]), 3, metrics=("uf1", "uar"))
-    caption = "Usual and unseen looks, heads trained on clips that look alike: mean ± sd over head seeds, leave one subject out."
+    caption = "Usual and unseen looks, heads trained on clips that look alike: mean ± sd over head seeds, "
+    caption += "leave one subject out."
     display(session.table(scores, "shift", caption))  # noqa: F821
 
 # %% [markdown]
@@ -179,16 +182,18 @@ display(session.draw("effects-stills"), session.draw("effects-micro"))  # noqa: 
 
 # %%
 concat = claims.Cell("dual-view", "concat", experiment.fraction)
-arms = [("stills", concat), *(("stills", claims.Cell("ablations", arm.name, experiment.fraction)) for arm in experiment.arms)]
+ablated = (claims.Cell("ablations", arm.name, experiment.fraction) for arm in experiment.arms)
+arms = [("stills", cell) for cell in (concat, *ablated)]
 arms += [("micro", micron), *(("micro", claims.Cell("ablations", arm.name)) for arm in experiment.micro)]
 compared = joined([claims.cell_predictions(cell, task, runs) for task, cell in arms])
 results = tables.results(compared, {"stills": len(store.class_names), "micro": 3}, metrics=("macro_f1", "accuracy"))
 caption = "Whole methods and ablations: mean ± sd over seeds. For the micro task macro-F1 is UF1."
 display(session.table(results, "arms", caption))  # noqa: F821
 if "spotting" in tasks:
-    both = [claims.cell_predictions(cell, "spotting", runs) for cell in (micron, claims.Cell("ablations", "micron-bert-no-poi"))]
-    caption = "Micro-expression or none, with and without PoI: AUROC (chance .5) and sensitivity at 5 % false alarms (chance .05), "
-    caption += "pooled over folds, mean ± sd over head seeds."
+    no_poi = claims.Cell("ablations", "micron-bert-no-poi")
+    both = [claims.cell_predictions(cell, "spotting", runs) for cell in (micron, no_poi)]
+    caption = "Micro-expression or none, with and without PoI: AUROC (chance .5) and sensitivity at 5 % false alarms "
+    caption += "(chance .05), pooled over folds, mean ± sd over head seeds."
     display(session.table(spotting_scores(joined(both)), "spotting", caption))  # noqa: F821
 
 # %%
@@ -196,9 +201,10 @@ if uneven:
     untrained = claims.cell_predictions(bare, "micro", runs)
     points = skew.skew_points(joined([*uneven, untrained]), experiment.skew, 3, cfg.scale.statistics.resamples)
     counts = new_looks.people_of_doses(frames.manifest, experiment.skew, cfg.data.seed)
-    caption = "Pre-training people from the upper and the lower half of the tones, and UF1 with its 95 % interval over people left out and head seeds; "
+    caption = "Pre-training people from the upper and the lower half of the tones, and UF1 with its 95 % interval "
+    caption += "over people left out and head seeds; one pre-training a dose."
     seen = points.merge(counts, how="left", on="dose")
-    display(session.table(seen, "skew", f"{caption}one pre-training a dose."), session.draw("skew"))  # noqa: F821
+    display(session.table(seen, "skew", caption), session.draw("skew"))  # noqa: F821
 session.finish()
 
 # %% [markdown]

@@ -67,7 +67,8 @@ folder, store = session.prepared("labelled"), session.store("labelled")
 # %%
 classes, split = len(store.class_names), Split.from_manifest(store.manifest)
 train = split.rows(store.manifest, "train")
-scored = np.concatenate([split.rows(store.manifest, "val"), session.vault.open(split, store.manifest, "low-label curves")])
+test = session.vault.open(split, store.manifest, "low-label curves")
+scored = np.concatenate([split.rows(store.manifest, "val"), test])
 
 
 def subset(draw, share):
@@ -200,8 +201,9 @@ session.write("predictions.parquet", schema.joined([predictions, frames]))
 if len(frames):
     scores = tables.results(frames, classes).merge(windows, how="left", on=["arm", "fraction", "smoothed"])
     scores = scores.fillna({"window": 1}).astype({"window": int})
-    caption = "Frames of video: mean ± sd over seeds, people unseen in training; labels: share of the stored training frames"
-    caption += f" (1 in {video_frames.stored_every(video.manifest)} of the video's); window: stored frames, chosen on the validation people."
+    caption = "Frames of video: mean ± sd over seeds, people unseen in training; labels: share of the stored training "
+    caption += f"frames (1 in {video_frames.stored_every(video.manifest)} of the video's); "
+    caption += "window: stored frames, chosen on the validation people."
     display(session.table(scores, "frames", caption), session.draw("frames"))  # noqa: F821
 session.finish()
 

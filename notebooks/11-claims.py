@@ -61,7 +61,8 @@ stages = ("mae-face", "dual-view", "micron-bert", "micro-expressions", "ablation
 session = start("claims", overrides, inputs=["data/prepared/labelled", *(f"data/runs/{stage}" for stage in stages)])
 cfg = session.config
 book = read_claims(session.root / "conf" / "claims.yaml")
-classes = {"stills": len(session.store("labelled").class_names), "units": 2 * len(cfg.experiments.dual_view.action_units.units)}
+units = cfg.experiments.dual_view.action_units.units
+classes = {"stills": len(session.store("labelled").class_names), "units": 2 * len(units)}
 book = replace(book, classes={**book.classes, **classes})
 predictions = read_predictions(session.root / "data" / "runs")
 print(f"{len(book.claims)} claims; predictions of {', '.join(sorted(predictions))}")
@@ -74,8 +75,9 @@ print(f"{len(book.claims)} claims; predictions of {', '.join(sorted(predictions)
 
 # %%
 claims = claims_table(book, predictions, seed=cfg.data.seed, resamples=cfg.scale.statistics.resamples)
-# What is not generated: your folder or an imported set of expressions is what stills are scored on, an imported set of micro-expressions their clips.
-roles = json.loads((session.root / cfg.data.imported).read_text(encoding="utf-8")) if cfg.data.source == "imported" else {}
+# What is not generated: your folder or an imported set of expressions is what stills are scored on,
+# an imported set of micro-expressions their clips.
+roles = json.loads((session.root / cfg.data.imported).read_bytes()) if cfg.data.source == "imported" else {}
 own = {"stills"} if cfg.data.source == "folder" or "expression" in roles else set()
 own |= {"micro", "spotting"} if "micro" in roles else set()
 named = f"on {cfg.data.source} data (conf/study.yaml)"
@@ -121,7 +123,8 @@ controls = []
 for task, (metric, *cells) in pairs.items():
     arms = [cell_predictions(cell, task, predictions) for cell in cells]
     folder = session.make(control_step(task, Comparison(*arms, metric, book.classes[task]), cfg))
-    controls.append(pd.read_parquet(folder / "table.parquet").assign(task=task, n_subjects=arms[0]["subject"].nunique()))
+    found = pd.read_parquet(folder / "table.parquet")
+    controls.append(found.assign(task=task, n_subjects=arms[0]["subject"].nunique()))
 caption = "How often the rule says supported in studies of known truth, made of stored predictions: "
 caption += f"{cfg.scale.statistics.controls} studies a control, of seeds as many as can be halved."
 session.table(pd.concat(controls, ignore_index=True), "controls", caption)

@@ -60,7 +60,8 @@ print({f"{times:g}": count for times, count in seen.items()}, "pictures seen")
 # %%
 split = Split.from_manifest(store.manifest)
 train = split.rows(store.manifest, "train")
-asked = np.concatenate([split.rows(store.manifest, "val"), session.vault.open(split, store.manifest, "dose of pre-training")])
+test = session.vault.open(split, store.manifest, "dose of pre-training")
+asked = np.concatenate([split.rows(store.manifest, "val"), test])
 subsets = {}
 for share in (cfg.experiments.dual_view.fraction, 1.0):
     kept = label_subset(store.labels[train], store.subjects[train], share, np.random.default_rng(cfg.data.seed))
@@ -87,8 +88,8 @@ rivals = rivals[rivals["arm"].isin(("scratch", "small-cnn", "hog")) & rivals["fr
 tested = (table[(table["split"] == "test") & (table["task"] == "stills")] for table in (answers, rivals))
 points = dose_points(*tested, len(store.class_names), cfg.scale.statistics.resamples)
 told = points.assign(pictures=points["times"].map(seen).astype("Int64"))
-caption = "Macro-F1 on test people over pictures seen in pre-training (times the study's), with 95 % intervals over people and seeds; "
-caption += "one pre-training a dose. Without times: arms of stage low-label that need none."
+caption = "Macro-F1 on test people over pictures seen in pre-training (times the study's), with 95 % intervals over "
+caption += "people and seeds; one pre-training a dose. Without times: arms of stage low-label that need none."
 drawing = dose_curves(points)
 display(session.table(told, "points", caption), drawing)  # noqa: F821
 if session.batch:
