@@ -21,7 +21,7 @@ import nbformat
 import pytest
 import yaml
 from nbclient import NotebookClient
-from processes import processes_in, wait_for
+from processes import command_of, processes_in, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
@@ -69,7 +69,7 @@ def clean_environment() -> dict[str, str]:
 
 def stage_under_way(home: Path) -> str | None:
     for process in processes_in(home):
-        words = process.cmdline()
+        words = command_of(process)
         if "src/run_notebook.py" in words:
             return Path(words[words.index("src/run_notebook.py") + 1]).stem.split("-", 1)[1]
     return None
@@ -101,7 +101,7 @@ def kill_when(lab: Lab, process: subprocess.Popen, victim: str, ready) -> None:
     if victim == "study":
         process.kill()
     else:
-        next(p for p in processes_in(lab.home) if "repro" in p.cmdline()).send_signal(signal.SIGKILL)
+        next(p for p in processes_in(lab.home) if "repro" in command_of(p)).send_signal(signal.SIGKILL)
     lab.finish(process)
     wait_for(lambda: not processes_in(lab.home))
 

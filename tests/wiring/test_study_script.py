@@ -10,7 +10,7 @@ import sys
 
 import pytest
 import study as toy_study
-from processes import processes_in, wait_for
+from processes import command_of, processes_in, wait_for
 from toy import Toy
 
 
@@ -178,7 +178,7 @@ def pick(folder, study_pid, victim):
     if victim == "study":
         return study_pid
     sign = {"dvc": "repro", "runner": "src/run_notebook.py", "kernel": "ipykernel_launcher"}[victim]
-    return next(process.pid for process in processes_in(folder) if sign in process.cmdline())
+    return next(process.pid for process in processes_in(folder) if sign in command_of(process))
 
 
 def test_second_study_beside_a_running_one_is_refused(toy):
