@@ -92,6 +92,7 @@ def collect(root: Path) -> dict[str, Any]:
         "on_record": len(book),
         "run": len(run),
         "counts": {verdict: sum(row["verdict"] == verdict for row in run) for verdict in ("supported", "not supported", "inconclusive")},
+        "over": "people and seeds" if any(row.get("over") == "people and seeds" for row in run) else "people",
         "floor": sum(str(row["floor"]) == "True" for row in run),
         "scale": yaml.safe_load((root / "conf" / "study.yaml").read_text(encoding="utf-8"))["scale"],
         "metrics": {name: {row["id"]: row["effect"] for row in run if row["paper"] == name} for name in papers},
@@ -104,6 +105,7 @@ def collect(root: Path) -> dict[str, Any]:
 def claim(row: dict[str, Any]) -> dict[str, Any]:
     """One claim in words. `result` and `people` are empty where it was not run."""
     said = {"id": row["id"], "sentence": row["sentence"], "verdict": row["verdict"], "cells": row["cells"], "source": row["source"]}
+    said["over"] = row.get("over", "people")  # what the interval draws; tables of earlier studies do not say, theirs drew people
     said |= {"paper_number": row["paper_number"], "result": "", "people": "", "counts": {}, "p": "", "real": row.get("real", "not run")}
     if row["verdict"] == NOT_RUN:
         return said

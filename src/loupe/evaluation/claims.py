@@ -83,6 +83,7 @@ def decide(
         "low": interval.low,
         "high": interval.high,
         "interval": interval.method,
+        "over": "people and seeds" if max(seeds) > 1 else "people",
         "p": p,
         "p_holm": p,
         "n_subjects": len(effect.subjects),
@@ -135,7 +136,7 @@ def _blank(claim: Claim) -> dict:
     note = NOTE if claim.rule == "better" else f"{NOTE}; not worse: held against a loss of {claim.sesoi:g}"
     marks = {"detectable": np.nan, "sesoi": claim.bound, "verdict": NOT_RUN, "floor": False, "note": note, "cells": claim.cells}
     licensed = {"paper_number": claim.paper_number, "licensed": "not run", "scales": " ".join(claim.scales)}
-    return facts | numbers | {"interval": "", "p": np.nan, "p_holm": np.nan} | counts | marks | licensed
+    return facts | numbers | {"interval": "", "over": "", "p": np.nan, "p_holm": np.nan} | counts | marks | licensed
 
 
 def pretrainings_behind(*arms: pd.DataFrame) -> int:
