@@ -12,6 +12,7 @@ from loupe.evaluation.controls import (
     exchanged_studies,
     fresh_seed_studies,
     inject_gain,
+    largest_gain,
     permuted_studies,
     supported,
     supported_shares,
@@ -108,6 +109,15 @@ def test_rows_taken_for_subjects_would_be_caught(simulated_pair):
         false.append([supported(effect_of(*pair, "uf1", 2), 0.0, rng, resamples=200) for pair in ((a, b), rows)])
     by_subject, by_row = np.mean(false, axis=0)
     assert by_subject <= LIMIT + margin(60) < by_row
+
+
+def test_a_study_too_small_to_find_a_perfect_arm_is_asked_for_no_gain(simulated_pair):
+    a, b = simulated_pair(np.random.default_rng(5), 0.5, 0.4, seeds=4, per_subject=8, subjects=3)
+    arm = arms_of(b, None, "uf1")[0]
+    scores = [macro_f1(arm.label, seed, 3) for seed in arm.values]
+    assert largest_gain(arm, "uf1", 3) == pytest.approx(1 - np.mean(scores))
+    table = control_table(Comparison(a, b, "uf1", 3), np.random.default_rng(0), sesoi=1.0, simulations=2, resamples=20)
+    assert set(table["truth"]) == {"no difference"}
 
 
 def test_the_table_of_controls_tells_gains_from_nothing(simulated_pair):

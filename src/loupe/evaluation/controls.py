@@ -142,6 +142,14 @@ def inject_gain(arm: ArmArrays, metric: str, classes: int, gain: float, rng: np.
     return replace(arm, values=after(low)[1].reshape(arm.values.shape))
 
 
+def largest_gain(arm: ArmArrays, metric: str, classes: int) -> float:
+    """How far the arm's score, mean over seeds, would rise if it were right everywhere."""
+    score, seeds = CONFUSION_METRICS[metric], np.repeat(np.arange(arm.n_seeds), len(arm.label))
+    label = np.tile(arm.label, arm.n_seeds)
+    now, perfect = (score(grouped_confusion(seeds, label, pred, classes, arm.n_seeds)).mean() for pred in (arm.values.ravel(), label))
+    return float(perfect - now)
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Predictions of two arms of one task with so many classes, and the metric in which they are compared."""
@@ -158,7 +166,7 @@ def control_table(
     """How often the rule says "supported" in studies of known truth, made of the stored predictions of two arms.
 
     simulations: studies of each control; an arm against itself has as many as its seeds can be halved. The table does not depend on
-    `workers`.
+    `workers`. A gain is put in where the second arm can rise so far: where a study is too small to find even a perfect arm, none is.
 
     Columns: control, truth (`no difference` or `a gain`), supported (share, the rule as used), limit (largest share allowed, or smallest
     where a gain is true), without_margin (share with smallest effect of interest 0: interval and p alone, harder on the rule than its use),
@@ -174,7 +182,9 @@ def control_table(
     }
     if a["seed"].nunique() >= 4:
         nulls[FRESH_SEEDS] = fresh_seed_studies(a, metric, classes)
-    gains = {f"a gain of {gain:.3f} put in": improved_studies(b, metric, classes, gain, simulations)}
+    gains = {}
+    if gain <= largest_gain(*arms_of(b, None, metric), metric, classes):
+        gains = {f"a gain of {gain:.3f} put in": improved_studies(b, metric, classes, gain, simulations)}
     table = []
     for truth, limit, controls in (("no difference", AT_MOST, nulls), ("a gain", AT_LEAST, gains)):
         for name, studies in controls.items():
