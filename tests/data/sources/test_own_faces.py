@@ -230,3 +230,10 @@ def test_videos_become_rows_with_times_and_are_checked_by_their_file(tmp_path):
     film.write_bytes(film.read_bytes()[:300])
     with pytest.raises(LoupeError, match="one.mp4"):
         import_set("video", tmp_path / "raw", tmp_path / "out2")
+
+
+def test_a_damaged_cell_of_thousands_of_characters_is_told_in_one_short_sentence():
+    cells = pd.DataFrame({"path": ["a.jpg"], "subject": ["s"], "label": ["0"], "fps": ["\0" * 5000], "frame": ["1"]})
+    with pytest.raises(LoupeError, match=r"fps is '.*\.\.\..*', but must be a number") as told:
+        parse(cells, "faces.csv", Dropped())
+    assert len(str(told.value)) < 150

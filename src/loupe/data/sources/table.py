@@ -10,6 +10,7 @@ None and -1 have no class.
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
+from reprlib import repr as brief  # a damaged cell can be thousands of characters long
 
 import pandas as pd
 
@@ -91,16 +92,16 @@ def _numbers(cell: dict, item: str) -> dict:
         if key in cell:
             value = whole(cell[key])
             if cell[key] and (value is None or value < 0):
-                raise LoupeError(f"{item}: {key} is {cell[key]!r}, but must be a whole number, 0 or more.")
+                raise LoupeError(f"{item}: {key} is {brief(cell[key])}, but must be a whole number, 0 or more.")
             found[key] = -1 if value is None else value
     for key in ("fps", "time"):
         if key in cell:
             try:
                 found[key] = float(cell[key]) if cell[key] else float("nan")
             except ValueError as error:
-                raise LoupeError(f"{item}: {key} is {cell[key]!r}, but must be a number with a decimal point.") from error
+                raise LoupeError(f"{item}: {key} is {brief(cell[key])}, but must be a number with a decimal point.") from error
             if found[key] < 0 or found[key] == float("inf"):
-                raise LoupeError(f"{item}: {key} is {cell[key]!r}, but must be a number, 0 or more.")
+                raise LoupeError(f"{item}: {key} is {brief(cell[key])}, but must be a number, 0 or more.")
     return found
 
 
@@ -110,7 +111,7 @@ def stills(table: pd.DataFrame, name: str, classes: str | None = None) -> pd.Dat
     if "split" in table:
         wrong = table[~table["split"].isin(SPLITS)]
         if len(wrong):
-            raise LoupeError(f"{wrong['item'].iloc[0]}: split is {wrong['split'].iloc[0]!r}, but must be one of {', '.join(SPLITS)}.")
+            raise LoupeError(f"{wrong['item'].iloc[0]}: split is {brief(wrong['split'].iloc[0])}, but must be one of {', '.join(SPLITS)}.")
     else:
         table = table.assign(split="train" if "label" in table else "pretrain")
     given = table["label"] if "label" in table else pd.Series("", index=table.index)
