@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import accuracy_score, f1_score
 
-from loupe.config import find_root, load
+from loupe.config import Config, find_root, load
 from loupe.data.clips import onset_and_apex
 from loupe.data.store import Store, read_store
 from loupe.errors import LoupeError
@@ -71,6 +72,16 @@ def main() -> None:
                 print(rows[-1], file=sys.stderr, flush=True)
         if rows:
             report("Micro-expressions: 240 clips of 20 people, onset and apex, leave one subject out, UF1", rows)
+
+
+def calibration(options, overrides: Sequence[str]) -> tuple[Path, Config]:
+    """The project's root and the settings; people of `options.seed` are drawn at their size. Raises LoupeError for the study's own seed."""
+    root = find_root()
+    config = load(list(overrides), root)
+    options.size = config.scale.image.size
+    if options.seed == config.data.seed:
+        raise LoupeError(f"Seed {options.seed} draws the study's own people, its test people among them: take another.")
+    return root, config
 
 
 def rendered(counts: dict, seed: int, nuisance: int, name: str, options, folder: Path) -> tuple[Store, Path]:

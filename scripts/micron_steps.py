@@ -16,9 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from difficulty import GRID, rendered
+from difficulty import GRID, calibration, rendered
 
-from loupe.config import find_root, load
 from loupe.data.clips import onset_and_apex
 from loupe.data.store import read_store
 from loupe.errors import LoupeError
@@ -46,11 +45,7 @@ def main() -> None:
     )
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    root = find_root()
-    config = load([f"scale={options.scale}"], root)
-    options.size = config.scale.image.size
-    if options.seed == config.data.seed:
-        raise LoupeError(f"Seed {options.seed} draws the study's own people, its test people among them: take another.")
+    root, config = calibration(options, [f"scale={options.scale}"])
     prepare_torch(config.scale.threads)
     clips, seed = read_store(root / "data" / "prepared" / "clips"), config.scale.seeds[0]
     with tempfile.TemporaryDirectory() as folder:

@@ -14,11 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from difficulty import rendered
+from difficulty import calibration, rendered
 
-from loupe.config import find_root, load
 from loupe.data.store import read_store
-from loupe.errors import LoupeError
 from loupe.evaluation.effects import effect_of
 from loupe.evaluation.metrics import macro_f1
 from loupe.evaluation.predictions import Label, answers, joined, labelled
@@ -34,11 +32,7 @@ def main() -> None:
     parser.add_argument("--inits", type=int, default=5, help="how many untrained encoders")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    root = find_root()
-    config = load([], root)
-    options.size = config.scale.image.size
-    if options.seed == config.data.seed:
-        raise LoupeError(f"Seed {options.seed} draws the study's own people, its test people among them: take another.")
+    root, config = calibration(options, [])
     stills = read_store(root / "data" / "prepared" / "stills")
     train, classes = stills.split("train"), len(stills.class_names)
     with tempfile.TemporaryDirectory() as folder:

@@ -14,9 +14,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from difficulty import GRID, rendered
+from difficulty import GRID, calibration, rendered
 
-from loupe.config import find_root, load
 from loupe.data.clips import onset_and_apex
 from loupe.errors import LoupeError
 from loupe.evaluation.metrics import uf1
@@ -42,11 +41,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the fine-tuning")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    root = find_root()
-    config = load([f"scale={options.scale}"], root)
-    options.size = config.scale.image.size
-    if options.seed == config.data.seed:
-        raise LoupeError(f"Seed {options.seed} draws the study's own people, its test people among them: take another.")
+    root, config = calibration(options, [f"scale={options.scale}"])
     weights = {"none": None, "mae-face": root / "data" / "runs" / "mae-face" / "pretraining" / "encoder.safetensors"}
     with tempfile.TemporaryDirectory() as folder:
         counts = {"micro_subjects": 20, "micro_clips": 240}
