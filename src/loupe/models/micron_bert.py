@@ -39,7 +39,7 @@ Where paper, released code (github uark-cviu/Micron-BERT @03cfb02) and Loupe dif
     further losses    -                               two, defined but not used           none
     encoder, decoder  symmetric, sizes not given      512 wide, 4 + 4 blocks, patch 8     any size; the decoder as wide as the encoder
     pre-trained on    CAS(ME)3, all of it by count    public weights: CASME II, no DMA    clips of people who stand in no test fold
-    feature           not given                       patch tokens of one frame           [mean P_dma; ct_apex - ct_onset], and of one frame
+    feature           not given                       patch tokens of one frame           by place: loupe.models.micron_classifier; means
     fine-tuning       on labelled clips, form open    unreleased                          all weights; readout="dma" | "token" | "mean"
     poi_topk          -                               -                                   W for the k best patches only
 
